@@ -1,0 +1,1 @@
+"""Rules, channels, the outbox and its deliveries."""

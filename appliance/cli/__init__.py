@@ -1,0 +1,1 @@
+"""The `condev` command, a file per group of verbs."""

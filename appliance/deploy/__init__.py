@@ -1,0 +1,1 @@
+"""Sizing, rendering and applying the Compose stack."""

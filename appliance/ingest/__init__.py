@@ -1,0 +1,1 @@
+"""HTTP in: admission, then the spool. Opens no database."""

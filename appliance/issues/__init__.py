@@ -1,0 +1,1 @@
+"""Grouping, and the problems that groups lead to."""

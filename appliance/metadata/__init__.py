@@ -1,0 +1,1 @@
+"""The SQL base: engine, sessions, migrations."""

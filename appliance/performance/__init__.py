@@ -1,0 +1,1 @@
+"""Measurements: web vitals, long tasks, jank."""

@@ -1,0 +1,1 @@
+"""From spooled records to both stores: intent, decode, group, store, metadata, outbox."""

@@ -1,0 +1,1 @@
+"""Monitored applications, their ingest keys and settings."""

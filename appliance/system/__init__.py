@@ -1,0 +1,1 @@
+"""How the appliance itself is doing."""

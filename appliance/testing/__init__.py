@@ -1,0 +1,1 @@
+"""What plugin authors test with: conformance suites, a reference store, fake clock, captured HTTP."""

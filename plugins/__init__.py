@@ -1,0 +1,1 @@
+"""The first-party plugins, each written on `appliance.hookspecs` and `appliance.model` alone."""
