@@ -1,0 +1,142 @@
+"""config.toml as typed structs. Reading and checking it: `load`. Plugins' own tables stay raw here: their plugin decodes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from appliance.model import JsonObject
+from appliance.secret import Secret
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+
+class Site(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where people reach the appliance."""
+
+    url: str = ""  # "" → http://HOST:PORT of `condev serve`; links in mail come from here alone
+    name: str = "Condev Monitor"
+    trusted_proxies: list[str] = field(default_factory=list)  # addresses or networks whose X-Forwarded-For is believed
+
+
+class Mail(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Mail as a sender."""
+
+    sender: str = field(default="Condev Monitor <monitor@localhost>", name="from")
+
+
+class Ingest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is accepted, and how much of it."""
+
+    requests_per_second: float = 200.0  # per project; 0 = off
+    requests_per_second_per_address: float = 50.0  # 0 = off
+    burst_seconds: float = 10.0  # how many seconds' worth may come at once
+    max_body: int = 20 * MIB  # decompressed; what Sentry's servers take
+    max_compressed_body: int = 10 * MIB
+    max_bytes_in_flight: int = 64 * MIB  # of all bodies being received, in one process
+    body_timeout_seconds: float = 30.0
+    spool_max_bytes: int = 1 * GIB
+    spool_min_free_bytes: int = 256 * MIB  # of the disk; below it everything is refused with 429
+
+
+class Pipeline(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How records are applied."""
+
+    batch_records: int = 1_000
+    batch_bytes: int = 8 * MIB
+    decode_timeout_seconds: float = 20.0
+    shutdown_seconds: float = 15.0
+    new_issues_per_hour: int = 1_000  # per project; 0 = no bound; then one overflow issue
+    payloads_per_hour_per_issue: int = 500  # beyond it events keep their row and lose their payload; 0 = no bound
+    payloads_per_hour_per_project: int = 50_000
+    dead_letter_days: int = 14
+    dead_letter_max_bytes: int = 256 * MIB
+    duplicate_window_hours: int = 72  # how long the same event id is taken for the same event
+
+
+class Retention(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How long and how much is kept; 0 = no bound."""
+
+    days: int = 30
+    bytes: int = 10 * GIB
+
+
+class Storage(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which plugins keep events and blobs."""
+
+    backend: str = "clickhouse"
+    blobs: str = "local"
+
+
+class Metadata(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where projects, issues and accounts live."""
+
+    url: Secret | None = None  # None → SQLite in the data directory; else postgresql://…
+
+
+class Accounts(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Sign-in."""
+
+    session_days: int = 14
+    link_hours: int = 24  # how long an invitation, reset or set-up link works
+    sign_in_attempts: int = 10  # failures per account or address in a quarter of an hour before it waits
+
+
+class Alerts(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Delivery of notifications."""
+
+    throttle_minutes: int = 5  # per rule: the first is sent at once, the rest of this time as one digest
+    attempts: int = 8
+    breaker_failures: int = 3  # this many in a row and a notifier is left alone for a while
+    breaker_minutes: int = 5
+    delivery_log_days: int = 30
+
+
+class PluginsTable(Struct, kw_only=True):
+    """`[plugins]`: what to install and where to look; every other key is a plugin's own table."""
+
+    install: list[str] = field(default_factory=list)
+    directory: str = ""  # "" → DATA_DIR/plugins.d
+    disabled: list[str] = field(default_factory=list)
+
+
+class Deploy(Struct, kw_only=True, forbid_unknown_fields=True):
+    """For `condev plan` and `condev render`."""
+
+    target: Literal["compose", "behind-proxy", "coolify", "tunnel"] = "compose"
+    memory: str = "2g"
+    cpus: float = 2.0
+    disk: str = "40g"
+    domain: str = ""
+
+
+class Log(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The process's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"  # auto: text on a terminal, else JSON
+
+
+class Config(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Everything, with its defaults: `Config()` is what runs without a file."""
+
+    site: Site = field(default_factory=Site)
+    mail: Mail = field(default_factory=Mail)
+    channels: dict[str, list[str]] = field(default_factory=lambda: {"email": ["resend", "smtp"]})
+    ingest: Ingest = field(default_factory=Ingest)
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    retention: Retention = field(default_factory=Retention)
+    storage: Storage = field(default_factory=Storage)
+    metadata: Metadata = field(default_factory=Metadata)
+    accounts: Accounts = field(default_factory=Accounts)
+    alerts: Alerts = field(default_factory=Alerts)
+    plugins: PluginsTable = field(default_factory=PluginsTable)
+    deploy: Deploy = field(default_factory=Deploy)
+    log: Log = field(default_factory=Log)
+    # Raw tables of the plugins, secrets already resolved to `Secret`; their plugin decodes them strictly.
+    plugin_tables: dict[str, JsonObject] = field(default_factory=dict)
+    source: Path | None = None  # the file it came from
