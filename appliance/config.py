@@ -1,4 +1,7 @@
-"""config.toml as typed structs. Reading and checking it: `load`. Plugins' own tables stay raw here: their plugin decodes them."""
+"""config.toml as typed structs, with every default. Reading and checking a file is `appliance.config_file`.
+
+Plugins' own tables stay raw here: each plugin's struct decodes its own.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from appliance.secret import Secret
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+
+
+class ByteSize(int):
+    """A number of bytes; in the file a number, or a text such as "512m", "20 MiB" or "10g"."""
 
 
 class Site(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -35,26 +42,26 @@ class Ingest(Struct, kw_only=True, forbid_unknown_fields=True):
     requests_per_second: float = 200.0  # per project; 0 = off
     requests_per_second_per_address: float = 50.0  # 0 = off
     burst_seconds: float = 10.0  # how many seconds' worth may come at once
-    max_body: int = 20 * MIB  # decompressed; what Sentry's servers take
-    max_compressed_body: int = 10 * MIB
-    max_bytes_in_flight: int = 64 * MIB  # of all bodies being received, in one process
+    max_body: ByteSize = ByteSize(20 * MIB)  # decompressed; what Sentry's servers take
+    max_compressed_body: ByteSize = ByteSize(10 * MIB)
+    max_bytes_in_flight: ByteSize = ByteSize(64 * MIB)  # of all bodies being received, in one process
     body_timeout_seconds: float = 30.0
-    spool_max_bytes: int = 1 * GIB
-    spool_min_free_bytes: int = 256 * MIB  # of the disk; below it everything is refused with 429
+    spool_max_bytes: ByteSize = ByteSize(1 * GIB)
+    spool_min_free_bytes: ByteSize = ByteSize(256 * MIB)  # of the disk; below it everything is refused with 429
 
 
 class Pipeline(Struct, kw_only=True, forbid_unknown_fields=True):
     """How records are applied."""
 
     batch_records: int = 1_000
-    batch_bytes: int = 8 * MIB
+    batch_bytes: ByteSize = ByteSize(8 * MIB)
     decode_timeout_seconds: float = 20.0
     shutdown_seconds: float = 15.0
     new_issues_per_hour: int = 1_000  # per project; 0 = no bound; then one overflow issue
     payloads_per_hour_per_issue: int = 500  # beyond it events keep their row and lose their payload; 0 = no bound
     payloads_per_hour_per_project: int = 50_000
     dead_letter_days: int = 14
-    dead_letter_max_bytes: int = 256 * MIB
+    dead_letter_max_bytes: ByteSize = ByteSize(256 * MIB)
     duplicate_window_hours: int = 72  # how long the same event id is taken for the same event
 
 
@@ -62,7 +69,7 @@ class Retention(Struct, kw_only=True, forbid_unknown_fields=True):
     """How long and how much is kept; 0 = no bound."""
 
     days: int = 30
-    bytes: int = 10 * GIB
+    bytes: ByteSize = ByteSize(10 * GIB)
 
 
 class Storage(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +101,13 @@ class Alerts(Struct, kw_only=True, forbid_unknown_fields=True):
     breaker_failures: int = 3  # this many in a row and a notifier is left alone for a while
     breaker_minutes: int = 5
     delivery_log_days: int = 30
+
+
+class Outbound(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Requests that the appliance itself makes."""
+
+    proxy: str = ""  # http://host:port; "" = none. Proxies in the environment are not used
+    allow_private: list[str] = field(default_factory=list)  # networks that URLs typed in the dashboard may lead to
 
 
 class PluginsTable(Struct, kw_only=True):
@@ -134,6 +148,7 @@ class Config(Struct, kw_only=True, forbid_unknown_fields=True):
     metadata: Metadata = field(default_factory=Metadata)
     accounts: Accounts = field(default_factory=Accounts)
     alerts: Alerts = field(default_factory=Alerts)
+    outbound: Outbound = field(default_factory=Outbound)
     plugins: PluginsTable = field(default_factory=PluginsTable)
     deploy: Deploy = field(default_factory=Deploy)
     log: Log = field(default_factory=Log)

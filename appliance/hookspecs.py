@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol as Interface
+from typing import Any, Final, Literal
+from typing import Protocol as Interface
 
 import pluggy
 from msgspec import Struct, field
@@ -21,12 +22,14 @@ from appliance.model import Batch, Category, Event, Item, JsonObject, Record
 from appliance.secret import Secret
 
 __all__ = [
-    "API_VERSION", "Answer", "BlobInfo", "BlobStore", "Bucket", "CheckStep", "Clock", "Command", "DecodeError", "Decoded",
-    "DeliveryError", "EventFilter", "EventNotFoundError", "EventStore", "EventStoreError", "EventSummary", "Form", "FormField",
-    "GroupStats", "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure",
-    "MetricSummary", "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo", "Processor",
-    "ProjectSettings", "Protocol", "Receipt", "ReplaySummary", "Route", "Rule", "Secret", "ServiceSpec", "StoreRefusedError",
-    "StoreStats", "StoreUnavailableError", "TagCount", "Verdict", "VerdictKind", "hookimpl", "hookspec",
+    "API_VERSION", "Answer", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep", "Clock", "Command",
+    "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError", "EventStore",
+    "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats", "HealthCheck",
+    "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure", "MetricSummary",
+    "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo", "PluginPage", "Processor",
+    "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret",
+    "ServiceSpec", "StoreRefusedError", "StoreStats", "StoreUnavailableError", "TableStats", "TagCount", "Verdict", "VerdictKind",
+    "hookimpl", "hookspec",
 ]  # fmt: skip
 
 API_VERSION: Final = "1.0"  # a plugin's requires_api is compared by major, then at-least by minor
@@ -109,6 +112,7 @@ class PluginContext(Struct, frozen=True, kw_only=True):
     log: FilteringBoundLogger
     data_dir: Path  # data/plugins/NAME, mode 0700; made when first asked for by the host
     site_url: str  # without a trailing slash
+    mail_from: str = "Condev Monitor <monitor@localhost>"  # [mail] from: what notifiers send mail as
     memory_bytes: int  # what this appliance may use in all, for plugins that size caches
     cpus: float
     data_root: Path  # the appliance's data directory; for storage backends only
@@ -252,7 +256,7 @@ class Processor(ABC):
 
     @abstractmethod
     def process_batch(self, items: list[Item]) -> list[Item]:
-        """Return the items to keep, changed in place or replaced. Those left out are counted as dropped by this processor.
+        """Return the items to keep, changed in place or replaced. Those left out are counted as dropped by it.
 
         When it raises, the host calls it again item by item; an item that still raises is kept as it was before
         (`skip`) or its record becomes a dead letter (`dead_letter`).
@@ -294,13 +298,21 @@ class DeliveryError(Exception):
     """
 
     def __init__(
-        self, message: str, *, retryable: bool = True, retry_after: float | None = None, reply: str = "", ambiguous: bool = False
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after: float | None = None,
+        reply: str = "",
+        ambiguous: bool = False,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after
         self.reply = reply
         self.ambiguous = ambiguous
+        self.stage = stage
+        self.about_message = about_message
 
 
 class CheckStep(Struct, frozen=True, kw_only=True):
@@ -320,7 +332,7 @@ class Notifier(ABC):
 
     @abstractmethod
     def configured(self) -> str:
-        """"" when it could be used, else the one sentence that says which key is missing."""
+        """ "" when it could be used, else the one sentence that says which key is missing."""
 
     @abstractmethod
     async def deliver(self, notification: Notification) -> Receipt:
@@ -577,7 +589,7 @@ class StoreStats(Struct, frozen=True, kw_only=True):
     bytes_on_disk: int
     memory_bytes: int  # tracked by the engine; 0 when unknown
     memory_limit_bytes: int
-    settings: Mapping[str, str] = field(default_factory=dict)  # the caps, as read back from the engine
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])  # the caps, as read back from the engine
     notes: tuple[str, ...] = ()  # what a person should know, in sentences
 
 
@@ -608,8 +620,8 @@ class EventStore(ABC):
     async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None = None) -> None:
         """Store a batch durably. With `missing`, only those ordinals of each table (after a crash).
 
-        A table's rows of one batch and one day become visible together. Raises `StoreUnavailableError` when it should be
-        tried again (some tables may have been written: ask `present`), `StoreRefusedError` when that cannot help.
+        A table's rows of one batch and one day become visible together. Raises `StoreUnavailableError` when it should
+        be tried again (some tables may have been written: ask `present`), `StoreRefusedError` when that cannot help.
         """
 
     @abstractmethod
@@ -620,7 +632,7 @@ class EventStore(ABC):
     async def seen(
         self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
     ) -> frozenset[tuple[int, str, str]]:
-        """Which of the (project_id, "event" | "measurement" | …, id) are stored by other batches, received after `since`."""
+        """Which of the (project_id, "event" | "measurement" | …, id) other batches stored, received after `since`."""
 
     @abstractmethod
     async def drop_before(self, table: str, received_before: int) -> list[Dropped]:
@@ -642,7 +654,11 @@ class EventStore(ABC):
 
     @abstractmethod
     async def group_stats(
-        self, where: EventFilter, *, order: Literal["last_seen", "first_seen", "events", "users"] = "last_seen", limit: int = 1000
+        self,
+        where: EventFilter,
+        *,
+        order: Literal["last_seen", "first_seen", "events", "users"] = "last_seen",
+        limit: int = 1000,
     ) -> list[GroupStats]:
         """Which groups occurred, how often, for how many users."""
 
@@ -668,7 +684,7 @@ class EventStore(ABC):
 
     @abstractmethod
     async def tag_distribution(self, where: EventFilter, keys: Sequence[str], top: int = 5) -> list[TagCount]:
-        """The most frequent values of tags and of the built-in fields browser, os, device, release, environment, url, level.
+        """The most frequent values of tags and of the fields browser, os, device, release, environment, url, level.
 
         Empty `keys`: all of them. For each key a row with value "" counts the events of the filter without it.
         """
@@ -739,7 +755,7 @@ class BlobStore(ABC):
         """All blobs below a prefix; `sha256` may be "" here."""
 
 
-# ───────────────────────────────────────────── extension points of the appliance ─────────────────────────────────────────────
+# ───────────────────────────────────────────── extending the appliance ─────────────────────────────────────────────
 
 
 class PluginPage(Struct, frozen=True, kw_only=True):
@@ -748,7 +764,9 @@ class PluginPage(Struct, frozen=True, kw_only=True):
     path: str
     title: str
     role: Literal["owner", "admin", "member", "viewer"]
-    render: Callable[[Mapping[str, str]], Awaitable[str]]  # query or form → the page's main part, HTML escaped by the plugin
+    render: Callable[
+        [Mapping[str, str]], Awaitable[str]
+    ]  # query or form → the page's main part, HTML escaped by the plugin
     methods: tuple[str, ...] = ("GET",)
 
 
@@ -780,7 +798,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
 
     name: str
     compose: JsonObject
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 EventStoreFactory = Callable[[], EventStore]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
-    Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 else:
     Json = Any  # msgspec does not resolve a recursive alias; what it decodes from JSON is JSON all the same
 JsonObject: TypeAlias = dict[str, Json]
@@ -53,9 +53,7 @@ class Kind(StrEnum):
 
 
 # Kinds that are grouped into issues. Feedback is a person's message and custom events are facts, not faults.
-ISSUE_KINDS: Final = frozenset(
-    {Kind.ERROR, Kind.MESSAGE, Kind.WHITE_SCREEN, Kind.RESOURCE_ERROR, Kind.CSP}
-)
+ISSUE_KINDS: Final = frozenset({Kind.ERROR, Kind.MESSAGE, Kind.WHITE_SCREEN, Kind.RESOURCE_ERROR, Kind.CSP})
 
 
 class Level(StrEnum):
@@ -303,7 +301,7 @@ class Span(Struct, tag="span", omit_defaults=True, kw_only=True):
 
 
 class ReplaySegment(Struct, tag="replay_segment", omit_defaults=True, kw_only=True):
-    """One segment of a recorded session; `body` (rrweb events as JSON) goes to the blob store, the rest is its index."""
+    """One segment of a recorded session; `body` (rrweb events as JSON) goes to the blob store."""
 
     replay_id: str
     segment: int

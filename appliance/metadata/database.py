@@ -6,7 +6,7 @@ No plugin code runs inside a transaction.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -80,13 +80,13 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncSession]:
+    async def read(self) -> AsyncGenerator[AsyncSession]:
         """A session for reading; never commits."""
         async with self._sessions() as session:
             yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self) -> AsyncGenerator[AsyncSession]:
         """A session in one write transaction."""
         async with self._sessions() as session:
             await session.connection(execution_options={"condev_write": True})
@@ -99,7 +99,7 @@ class Database:
 
 
 @asynccontextmanager
-async def _committing(session: AsyncSession) -> AsyncIterator[None]:
+async def _committing(session: AsyncSession) -> AsyncGenerator[None]:
     try:
         yield
         await session.commit()
