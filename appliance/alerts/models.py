@@ -23,6 +23,7 @@ class RuleModel(Base):
     throttle_minutes: Mapped[int | None] = mapped_column(default=None)  # None: the appliance's
     enabled: Mapped[bool] = mapped_column(Boolean, default=True)
     created_at: Mapped[int] = mapped_column(BigInteger)
+    throttled_until: Mapped[int | None] = mapped_column(BigInteger, default=None)  # until then firings join a digest
 
 
 class AlertModel(Base):
@@ -50,7 +51,7 @@ class OutboxModel(Base):
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    purpose: Mapped[str] = mapped_column(String(16))  # notification, alert, digest, hook
+    purpose: Mapped[str] = mapped_column(String(16))  # change, notification, alert, digest, hook
     dedupe_key: Mapped[str] = mapped_column(String(120))  # filling twice after a crash adds nothing
     channel: Mapped[str] = mapped_column(String(64), default="")
     body: Mapped[str] = mapped_column(Text)  # JSON, by purpose
