@@ -135,15 +135,18 @@ def decode_table(
         field = fields.get(key)
         if field is None:
             problems.append(Problem(source=_source_of(value, source), key=dotted, message=_unknown(key, into)))
-        elif isinstance(value, dict) and isinstance(field.type, type) and issubclass(field.type, Struct):
-            nested = decode_table(cast("dict[str, Any]", value), field.type, dotted, source, environ, problems)
+            continue
+        target = cast("object", field.type)
+        struct, table = _struct_of(target), _table_of(value)
+        if struct is not None and table is not None:
+            nested = decode_table(table, struct, dotted, source, environ, problems)
             if nested is not None:
                 values[field.name] = nested
         else:
             try:
-                values[field.name] = _convert(value, field.type, environ)
+                values[field.name] = _convert(value, target, environ)
             except (msgspec.ValidationError, ValueError) as error:
-                message = _explain(value, field.type, error)
+                message = _explain(value, target, error)
                 problems.append(Problem(source=_source_of(value, source), key=dotted, message=message))
     return into(**values) if len(problems) == before else None
 
@@ -154,75 +157,6 @@ def _struct_of(target: object) -> type[Struct] | None:
 
 def _table_of(value: object) -> dict[str, object] | None:
     return cast("dict[str, object]", value) if isinstance(value, dict) else None
-
-
-def shown(config: Config) -> dict[str, Any]:
-    """The configuration as plain values with secrets masked, for `condev config show`."""
-    values = cast("dict[str, Any]", msgspec.to_builtins(config, enc_hook=_encode))
-    tables = values.pop("plugin_tables")
-    values.pop("source")
-    values["plugins"] = {**values["plugins"], **{name: mask_table(table) for name, table in tables.items()}}
-    return values
-
-
-_SECRET_WORDS: Final = re.compile(r"key|secret|token|password|passphrase|url", re.IGNORECASE)
-
-
-def mask_table(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A raw plugin table for showing: texts under telling names are masked, references are shown as they stand."""
-    masked: dict[str, Any] = {}
-    for key, value in table.items():
-        is_text = isinstance(value, str) and value
-        masked[key] = str(Secret(value)) if is_text and _SECRET_WORDS.search(key) else value
-    return masked
-
-
-def _read(path: Path) -> dict[str, Any]:
-    source = str(path)
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError([Problem(source=source, key="", message="is larger than 1 MiB: is it the right file?")])
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        message = "does not exist: give its path with --config, or leave the option out to run on the defaults"
-    except IsADirectoryError:
-        message = "is a directory: give the file's path"
-    except PermissionError:
-        message = f"cannot be read by user {os.getuid()}: change its owner or mode"
-    except UnicodeDecodeError as error:
-        message = f"is not UTF-8 (byte {error.start})"
-    except tomllib.TOMLDecodeError as error:
-        message = f"is not valid TOML: {error}"
-    raise ConfigError([Problem(source=source, key="", message=message)])
-
-
-def _overlay_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith(ENV_PREFIX):
-            continue
-        *tables, key = [part.lower() for part in variable.removeprefix(ENV_PREFIX).split("__")]
-        target = raw
-        for table in tables:
-            nested = target.setdefault(table, {})
-            if not isinstance(nested, dict):
-                nested = target[table] = {}
-            target = cast("object", field.type)
-        struct, table = _struct_of(target), _table_of(value)
-        if struct is not None and table is not None:
-            nested = decode_table(table, struct, dotted, source, environ, problems)
-            if nested is not None:
-                values[field.name] = nested
-        else:
-            try:
-                values[field.name] = _convert(value, field.type, environ)
-            except (msgspec.ValidationError, ValueError) as error:
-                message = _explain(value, field.type, error)
-                problems.append(Problem(source=_source_of(value, source), key=dotted, message=message))
-    return into(**values) if len(problems) == before else None
-
-
-def _struct_of(target: object) -> type[Struct] | None:
-    return target if isinstance(target, type) and issubclass(target, Struct) else None
 
 
 def shown(config: Config) -> dict[str, Any]:
