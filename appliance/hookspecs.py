@@ -22,14 +22,14 @@ from appliance.model import Batch, Category, Event, Item, JsonObject, Record
 from appliance.secret import Secret
 
 __all__ = [
-    "API_VERSION", "Answer", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep", "Clock", "Command",
-    "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError", "EventStore",
-    "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats", "HealthCheck",
-    "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure", "MetricSummary",
-    "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo", "PluginPage", "Processor",
-    "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret",
-    "ServiceSpec", "StoreRefusedError", "StoreStats", "StoreUnavailableError", "TableStats", "TagCount", "Verdict", "VerdictKind",
-    "hookimpl", "hookspec",
+    "API_VERSION", "Answer", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep", "Clock",
+    "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
+    "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats",
+    "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure",
+    "MetricSummary", "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo",
+    "PluginPage", "Processor", "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary",
+    "Route", "Rule", "Secret", "ServiceSpec", "StoreRefusedError", "StoreStats", "StoreUnavailableError",
+    "TableStats", "TagCount", "Verdict", "VerdictKind", "hookimpl", "hookspec",
 ]  # fmt: skip
 
 API_VERSION: Final = "1.0"  # a plugin's requires_api is compared by major, then at-least by minor
@@ -295,6 +295,9 @@ class DeliveryError(Exception):
         retry_after: seconds that the other side asked for.
         reply: what it said, if anything.
         ambiguous: True when it may have been delivered after all (the answer was lost).
+        stage: how far it came: config, dns, connect, tls, auth, accept, answer; "" when unknown.
+        about_message: True when this one message was refused and others may well pass: it then says nothing about
+            the notifier's health.
     """
 
     def __init__(
@@ -305,6 +308,8 @@ class DeliveryError(Exception):
         retry_after: float | None = None,
         reply: str = "",
         ambiguous: bool = False,
+        stage: str = "",
+        about_message: bool = False,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable

@@ -130,8 +130,7 @@ async def enqueue_changes(session: AsyncSession, changes: Sequence[IssueChange],
         for start in range(0, len(told), CHANGES_PER_ENTRY):
             body = Body(changes=told[start : start + CHANGES_PER_ENTRY])
             digest = hashlib.sha256(encode_body(body).encode()).hexdigest()
-            for purpose in (Purpose.CHANGE, Purpose.HOOK):
-                await add_entry(session, purpose, f"{purpose}:{digest}", body, now, project_id=project_id)
+            await add_entry(session, Purpose.CHANGE, f"change:{digest}", body, now, project_id=project_id)
 
 
 async def create_default_rules(session: AsyncSession, project_id: int, now: int) -> None:
