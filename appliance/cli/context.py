@@ -1,0 +1,119 @@
+"""What every verb starts from: the configuration, the data directory, and the metadata when it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, NoReturn, ParamSpec, TypeVar
+
+import click
+
+from appliance.config import Config
+from appliance.config_file import ConfigError, load
+from appliance.metadata.database import Database
+
+DEFAULT_CONFIG: Final = Path("config.toml")
+DEFAULT_DATA_DIR: Final = Path("data")
+DEFAULT_PORT: Final = 8000
+ADDRESS_FILE: Final = "address"  # where `condev serve` says under which URL it answers, when site.url is not set
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CliContext:
+    """Handed to verbs by `@click.pass_obj`. Reads nothing before it is asked."""
+
+    def __init__(self, config_path: Path | None, data_dir: Path) -> None:
+        """Args: config_path: None when no file was named and ./config.toml does not exist."""
+        self.config_path = config_path
+        self.data_dir = data_dir.resolve()
+        self._config: Config | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration; ends the process with exit code 2 and one line per problem when it is wrong."""
+        if self._config is None:
+            try:
+                self._config = load(self.config_path)
+            except ConfigError as error:
+                fail(str(error), code=2)
+        return self._config
+
+    @property
+    def site_url(self) -> str:
+        """Where people reach the appliance: site.url, else where it was last served, else the default port."""
+        if self.config.site.url:
+            return self.config.site.url
+        try:
+            return (self.data_dir / ADDRESS_FILE).read_text("utf-8").strip()
+        except FileNotFoundError:
+            return f"http://127.0.0.1:{DEFAULT_PORT}"
+
+    @property
+    def metadata_url(self) -> str:
+        """The SQLAlchemy URL of the metadata."""
+        return metadata_url(self.config, self.data_dir)
+
+    @asynccontextmanager
+    async def open_metadata(self) -> AsyncGenerator[Database]:
+        """The metadata database, migrated to this version."""
+        from appliance.metadata.migrate import SchemaTooNewError, migrate
+
+        prepare_data_dir(self.data_dir)
+        database = Database(self.metadata_url)
+        try:
+            await migrate(database, self.data_dir)
+            yield database
+        except SchemaTooNewError as error:
+            fail(str(error))
+        finally:
+            await database.close()
+
+
+def metadata_url(config: Config, data_dir: Path) -> str:
+    """`[metadata] url` with the driver that we use, or SQLite in the data directory."""
+    if config.metadata.url is None:
+        return f"sqlite+aiosqlite:///{data_dir / 'metadata.db'}"
+    url = config.metadata.url.reveal()
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return f"postgresql+asyncpg://{url.removeprefix(prefix)}"
+    return url
+
+
+def prepare_data_dir(data_dir: Path) -> None:
+    """Make the data directory for its owner alone, with what lies in it."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("spool", "dead_letters", "blobs", "plugins", "plugins.d", "tmp"):
+            (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        user = os.getuid()
+        fail(f"{data_dir}: cannot be used as data directory: {error.strerror}; give user {user} write access to it")
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """One clear line on standard error, and a non-zero exit."""
+    for line in message.splitlines():
+        click.echo(f"condev: {line}", err=True)
+    sys.exit(code)
+
+
+def run(verb: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run an async verb."""
+
+    async def main() -> R:
+        return await verb(*args, **kwargs)
+
+    return asyncio.run(main())
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False))
