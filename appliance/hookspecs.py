@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -71,8 +72,20 @@ class HttpAnswer(Struct, frozen=True, kw_only=True):
     """What the other side answered; the body is cut at the client's limit."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # lower-case names
     body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that `Retry-After` asks to wait, at most a day; None when it says nothing readable."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdecimal():
+            return min(float(value[:9]), 86_400.0)
+        try:
+            until, since = (parsedate_to_datetime(text) for text in (value, self.headers.get("date", "")))
+            return min(max((until - since).total_seconds(), 0.0), 86_400.0)
+        except (TypeError, ValueError):  # absent, not a date, or one of the two without its zone
+            return None
 
 
 class HttpClient(Interface):
