@@ -86,6 +86,25 @@ class NotFoundError(AccessError):
     status = 404
 
 
+class InvalidInputError(AccessError):
+    """What was typed cannot be taken; `errors` says why for each field ("" = the form as a whole)."""
+
+    status = 422
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = dict(errors)
+
+
+class WaitError(AccessError):
+    """Not now: too many attempts (429), or too much to do (503)."""
+
+    def __init__(self, message: str, *, retry_after: int, status: int = 429) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.status = status
+
+
 class Actor(Struct, frozen=True, kw_only=True):
     """The acting user, as services see it: the role, the projects, and for a token its scopes."""
 
