@@ -1,0 +1,2 @@
+// The entry of all page scripts. Pages work without it: it adds keys, local times, copying and live updates.
+import "./times.js";
