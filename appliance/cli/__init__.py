@@ -77,7 +77,9 @@ def _take_common_options(command: click.Command) -> None:
 
 
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--config", "config_path", envvar="CONDEV_CONFIG", type=click.Path(path_type=Path), help="As behind a verb.")
+@click.option(
+    "--config", "config_path", envvar="CONDEV_CONFIG", type=click.Path(path_type=Path), help="As behind a verb."
+)
 @click.option(
     "--data-dir",
     envvar="CONDEV_DATA_DIR",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import click
+import tomli_w
 
 from appliance.cli.context import CliContext
 from appliance.cli.host import load_plugins
@@ -35,24 +37,13 @@ def show(context: CliContext, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(values, ensure_ascii=False, indent=2))
         return
-    for line in _toml(values):
-        click.echo(line)
+    click.echo(tomli_w.dumps(_without_none(values)))
 
 
-def _toml(table: dict[str, object], prefix: str = "") -> list[str]:
-    """TOML of plain values: enough for what config.toml can hold."""
-    lines: list[str] = []
-    nested: list[tuple[str, dict[str, object]]] = []
-    for key, value in table.items():
-        if isinstance(value, dict) and not ({"env", "file"} >= value.keys() and len(value) == 1):
-            nested.append((f"{prefix}{key}", value))
-        elif isinstance(value, dict):
-            inner = ", ".join(f"{name} = {json.dumps(item)}" for name, item in value.items())
-            lines.append(f"{key} = {{ {inner} }}")
-        elif value is not None:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    for name, inner in nested:
-        lines += ["", f"[{name}]", *_toml(inner, f"{name}.")]
-    return lines
-
-
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is not set is left out."""
+    return {
+        key: _without_none(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,12 +14,12 @@ import click
 
 from appliance.config import Config
 from appliance.config_file import ConfigError, load
+from appliance.data_dir import DataDirError, metadata_url, prepare_data_dir, read_address
 from appliance.metadata.database import Database
 
 DEFAULT_CONFIG: Final = Path("config.toml")
 DEFAULT_DATA_DIR: Final = Path("data")
 DEFAULT_PORT: Final = 8000
-ADDRESS_FILE: Final = "address"  # where `condev serve` says under which URL it answers, when site.url is not set
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,22 +49,26 @@ class CliContext:
         """Where people reach the appliance: site.url, else where it was last served, else the default port."""
         if self.config.site.url:
             return self.config.site.url
-        try:
-            return (self.data_dir / ADDRESS_FILE).read_text("utf-8").strip()
-        except FileNotFoundError:
-            return f"http://127.0.0.1:{DEFAULT_PORT}"
+        return read_address(self.data_dir) or f"http://127.0.0.1:{DEFAULT_PORT}"
 
     @property
     def metadata_url(self) -> str:
         """The SQLAlchemy URL of the metadata."""
         return metadata_url(self.config, self.data_dir)
 
+    def prepare(self) -> None:
+        """Make the data directory, or end the process with a clear line."""
+        try:
+            prepare_data_dir(self.data_dir)
+        except DataDirError as error:
+            fail(str(error))
+
     @asynccontextmanager
     async def open_metadata(self) -> AsyncGenerator[Database]:
         """The metadata database, migrated to this version."""
         from appliance.metadata.migrate import SchemaTooNewError, migrate
 
-        prepare_data_dir(self.data_dir)
+        self.prepare()
         database = Database(self.metadata_url)
         try:
             await migrate(database, self.data_dir)
@@ -74,28 +77,6 @@ class CliContext:
             fail(str(error))
         finally:
             await database.close()
-
-
-def metadata_url(config: Config, data_dir: Path) -> str:
-    """`[metadata] url` with the driver that we use, or SQLite in the data directory."""
-    if config.metadata.url is None:
-        return f"sqlite+aiosqlite:///{data_dir / 'metadata.db'}"
-    url = config.metadata.url.reveal()
-    for prefix in ("postgresql://", "postgres://"):
-        if url.startswith(prefix):
-            return f"postgresql+asyncpg://{url.removeprefix(prefix)}"
-    return url
-
-
-def prepare_data_dir(data_dir: Path) -> None:
-    """Make the data directory for its owner alone, with what lies in it."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("spool", "dead_letters", "blobs", "plugins", "plugins.d", "tmp"):
-            (data_dir / name).mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        user = os.getuid()
-        fail(f"{data_dir}: cannot be used as data directory: {error.strerror}; give user {user} write access to it")
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from appliance.app import host_services
-from appliance.cli.context import CliContext, fail, prepare_data_dir
+from appliance.cli.context import CliContext, fail
 from appliance.plugins import PluginError, PluginHost
 
 
 def load_plugins(context: CliContext) -> PluginHost:
     """Every plugin, with its own table; ends the process with exit code 2 when anything is wrong."""
-    prepare_data_dir(context.data_dir)
+    context.prepare()
     try:
         return PluginHost.load(context.config, host_services(context.config, context.data_dir, context.site_url))
     except PluginError as error:

@@ -1,0 +1,47 @@
+# Thin on purpose: each target is a line that a person could type. Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test lint bench clean
+.DEFAULT_GOAL := run
+SHELL := /bin/bash -o pipefail
+
+run: .venv/runtime  ## start the appliance with the example page, and print where to look
+	@$(BIN)/condev demo --data-dir data
+
+test: .venv/test  ## pass the tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/lint  ## what must hold before anything lands
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/basedpyright --level error | tail -n 40
+	@$(BIN)/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@$(BIN)/djlint --quiet --lint appliance/web/templates appliance/alerts/templates
+	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/shfmt -d -i 2 .ci/run
+	@echo "lint: all right"
+
+bench: .venv/test  ## measure what README quotes; writes benchmarks/results/
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove what the targets above made, but not data/
+	rm -rf .venv dist build appliance/web/static/vendor
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Condev Monitor needs Python 3.11 or newer; $(PYTHON) is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; rm -rf .venv; exit 1; }
+
+.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json
+	@echo "Setting up (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --prefer-binary --editable .
+	@touch $@
+
+.venv/test: .venv/runtime
+	@$(BIN)/python -m pip install --quiet --prefer-binary --editable '.[test]'
+	@touch $@
+
+.venv/lint: .venv/test
+	@$(BIN)/python -m pip install --quiet --prefer-binary --editable '.[lint,test]'
+	@touch $@
