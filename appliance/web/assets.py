@@ -112,7 +112,7 @@ def _asset(suffix: str, body: bytes) -> Asset:
         content_type=f"{kind}; charset=utf-8" if kind.startswith("text/") else kind or "application/octet-stream",
         body=body,
         gzip=gzip.compress(body, 9, mtime=0) if text else b"",
-        br=brotli.compress(body, quality=9) if text else b"",
+        br=brotli.compress(body, quality=9) if text else b"",  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     )
 
 

@@ -14,7 +14,7 @@ _STEPS: Final = ((60, "s", 1), (3_600, "min", 60), (86_400, "h", 3_600), (30 * 8
 
 def number(value: float) -> str:
     """Grouped in thousands: 12,408; fractions with two digits at most."""
-    if isinstance(value, int) or value == int(value):
+    if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.2f}".rstrip("0").rstrip(".")
 

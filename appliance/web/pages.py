@@ -17,6 +17,7 @@ from litestar.response import Redirect, Response, Template
 from litestar.utils.scope.state import ScopeState
 from msgspec import Struct, field
 
+from appliance.web import headers
 from appliance.web.templating import PageEngine
 
 AnyRequest = Request[Any, Any, State]
@@ -114,7 +115,7 @@ def is_htmx(request: AnyRequest) -> bool:
 
 def base_context(request: AnyRequest) -> dict[str, Any]:
     """What every template gets: layout, actor, shell, nav, project_slug, csrf_token, path, request_id."""
-    actor = request.scope.get("user")
+    actor = cast("Mapping[str, Any]", request.scope).get("user")
     segment = request.url.path.strip("/").split("/")[0]
     return {
         "layout": "layout.html" if actor is not None else "plain.html",
@@ -135,5 +136,5 @@ def csrf_token(connection: Connection) -> str:
 
 
 def request_id(connection: Connection) -> str:
-    """The id under which the log has this request; "" outside of one."""
-    return cast("str", getattr(connection.state, "request_id", ""))
+    """The id under which the log has this request."""
+    return headers.request_id(connection.scope)
