@@ -1,4 +1,4 @@
-"""API tokens: bearer secrets of a user for `/api/v1`, shown once, bounded by scopes and by the user's role at each call."""
+"""API tokens: bearer secrets of a user for `/api/v1`, shown once, bounded by scopes and by the user's role of now."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class ApiTokens:
             row = found.one_or_none()
             if row is None:
                 return None
-            bearer, user = row._tuple()
+            bearer, user = row
             actor = await actor_of(session, user, scopes=frozenset(bearer.scopes.split()))
         if (bearer.last_used_at or 0) < now - TOUCH_EVERY:
             async with self._database.write() as session:

@@ -1,14 +1,18 @@
-"""The audit log: who changed what in accounts, projects and settings. Rows are added in the transaction of the change."""
+"""The audit log: who changed what in accounts, projects and settings; written in the transaction of the change."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts.access import Actor, Permission
 from appliance.accounts.models import AuditModel
 from appliance.metadata.database import Database
+
+KEEP: Final = 365 * 86_400_000_000  # µs: a year, the span that reviews ask for
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
@@ -55,3 +59,8 @@ async def recent(database: Database, actor: Actor, limit: int = 50) -> list[Audi
             AuditEntry(at=row.at, actor=row.actor, action=row.action, target=row.target, detail=row.detail)
             for row in rows
         ]
+
+
+async def prune(session: AsyncSession, now: int) -> None:
+    """Remove rows older than a year, in the caller's transaction."""
+    await session.execute(delete(AuditModel).where(AuditModel.at < now - KEEP))

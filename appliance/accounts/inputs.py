@@ -8,14 +8,13 @@ from typing import Final
 
 MAX_EMAIL: Final = 254  # RFC 5321's path, and the column
 MAX_NAME: Final = 120  # the column
+_UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _EMAIL: Final = re.compile(r"[^@\s\"<>(),;:\\\[\]]{1,64}@[^@\s\"<>(),;:\\]{1,189}")
 
 
 def clean(text: str, limit: int) -> str:
     """One line without control characters (Postgres takes no NUL, mail no CR or LF), trimmed, cut at `limit`."""
-    kept = "".join(
-        " " if unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") else sign for sign in text[: limit * 4]
-    )
+    kept = "".join(" " if unicodedata.category(sign) in _UNPRINTABLE else sign for sign in text[: limit * 4])
     return " ".join(kept.split())[:limit]
 
 

@@ -23,9 +23,7 @@ from appliance.projects.models import ProjectModel
 HOUR: Final = 3_600_000_000  # µs
 IDLE_HOURS: Final = 96  # a long weekend; the absolute end is `accounts.session_days`
 TOUCH_EVERY: Final = 5 * 60 * 1_000_000  # µs between two writes of last_seen_at: a page view is not worth an fsync
-MAX_PER_USER: Final = (
-    50  # the oldest goes: nobody has more browsers, and a script that signs in must not fill the table
-)
+MAX_PER_USER: Final = 50  # then the oldest goes: a script that signs in must not fill the table
 
 
 class Opened(Struct, frozen=True):
@@ -106,7 +104,7 @@ class Sessions:
             row = found.one_or_none()
             if row is None:
                 return None
-            browser, user = row._tuple()
+            browser, user = row
             actor = await actor_of(session, user, session_id=browser.id)
         if browser.last_seen_at < now - TOUCH_EVERY:
             await self._touch(browser.id, user.id, now)

@@ -89,6 +89,11 @@ class Throttle:
             if clear:
                 await session.execute(delete(SignInFailureModel).where(SignInFailureModel.key == clear))
 
+    async def clear(self, key: str) -> None:
+        """Forget the attempts under a key: its owner has shown who they are."""
+        async with self._database.write() as session:
+            await session.execute(delete(SignInFailureModel).where(SignInFailureModel.key == key))
+
     async def prune(self) -> None:
         """Forget what no longer counts."""
         async with self._database.write() as session:
