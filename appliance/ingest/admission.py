@@ -83,7 +83,7 @@ class Origins:
     __slots__ = ("_everywhere", "_exact", "_wild")
 
     def __init__(self, patterns: list[str]) -> None:
-        """Args: patterns: `*`, an origin, or an origin whose host starts with `*.`: any subdomain, not the domain itself."""
+        """Args: patterns: `*`, an origin, or one whose host starts with `*.`: any subdomain, not the domain itself."""
         cleaned = [pattern.strip().rstrip("/").lower() for pattern in patterns]
         self._everywhere = "*" in cleaned
         self._exact = frozenset(cleaned)
@@ -141,7 +141,7 @@ class Admission:
 
 
 class AdmissionFile:
-    """Reads the published table again when it has changed. A damaged or missing file keeps the last good one, and says so."""
+    """Reads the published table again when it changed. A damaged or missing file keeps the last good, and says so."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path

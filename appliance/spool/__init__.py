@@ -15,7 +15,7 @@ from appliance.spool.record import (
 from appliance.spool.writer import SpoolWriter
 
 __all__ = [
-    "Damage", "DropCount", "Position", "SpoolBusyError", "SpoolDepth", "SpoolError", "SpoolFailedError", "SpoolFullError",
-    "SpoolRange", "SpoolReader", "SpoolWriter", "Spooled", "SpooledDrops", "SpooledRecord", "SpooledRecordError",
+    "Damage", "DropCount", "Position", "SpoolBusyError", "SpoolDepth", "SpoolError", "SpoolFailedError",
+    "SpoolFullError", "SpoolRange", "SpoolReader", "SpoolWriter", "Spooled", "SpooledDrops", "SpooledRecord", "SpooledRecordError",
     "decode_record", "encode_record", "read_records",
 ]  # fmt: skip

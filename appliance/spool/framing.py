@@ -10,15 +10,13 @@ import re
 from struct import Struct as Layout
 from typing import Final
 
-from isal.isal_zlib import crc32  # zlib's polynomial at ten times the speed
+from isal.isal_zlib import crc32  # pyright: ignore[reportUnknownVariableType] - zlib's, ten times as fast
 from msgspec import Struct
 
 MIB: Final = 1024 * 1024
 SEGMENT_MAGIC: Final = b"CNDVSEG1"
 STATE_MAGIC: Final = b"CNDVSTA1"
-FRAME_MAGIC: Final = (
-    0x52_43_4E_F1  # little-endian: F1 'N' 'C' 'R'; the first byte is no ASCII and starts no UTF-8 of ours
-)
+FRAME_MAGIC: Final = 0x52_43_4E_F1  # begins with F1 on disk: rare in text, so that a search for it is quick
 FRAME_MAGIC_BYTES: Final = FRAME_MAGIC.to_bytes(4, "little")
 MAX_RECORD_BYTES: Final = 64 * MIB  # far above any accepted body; a length beyond it is damage
 MAX_SEGMENT_NUMBER: Final = 2**32 - 1  # segment and offset fill 32 bits each of a batch id
@@ -56,7 +54,7 @@ class SpoolRange(Struct, frozen=True):
 
 
 class SegmentHeader(Struct, frozen=True):
-    """The start of a segment. It also seals the one before: `previous_end` is where that one's acknowledged records end."""
+    """The start of a segment. It also seals the one before: `previous_end` is where that one's good records end."""
 
     epoch: int
     number: int

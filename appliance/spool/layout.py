@@ -176,7 +176,7 @@ def read_segment_header(files: Files, directory: Path, number: int, epoch: int) 
 
 
 class Chain:
-    """Which segments count. Each header seals the segment before it, so what a failed attempt left behind is not in it."""
+    """Which segments count. Each header seals the segment before; what a failed attempt left behind is not in it."""
 
     def __init__(self, files: Files, directory: Path, epoch: int) -> None:
         self._files = files

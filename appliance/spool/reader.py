@@ -45,7 +45,7 @@ POLL_SECONDS: Final = (
     0.01,
     0.02,
     0.05,
-)  # a look is one 40-byte read; 20 a second when idle cost nothing that shows
+)  # a look is one 44-byte read: 20 a second cost nothing
 
 log = structlog.get_logger(__name__)
 

@@ -89,7 +89,7 @@ def _good_end(file: OpenFile, start: int, sequence: int | None, size: int) -> tu
 
 
 def _remove_strays(files: Files, directory: Path, state: SpoolState) -> None:
-    """Unlink segments that no later one names: left by attempts that failed before anything was acknowledged into them."""
+    """Unlink segments that no later one names: attempts that failed before anything was acknowledged into them."""
     chain = {sealed.number for sealed in Chain(files, directory, state.epoch).segments(state)}
     for number in segment_numbers(files, directory):
         if number not in chain:

@@ -2,8 +2,8 @@
 
 `SpoolWriter.append` returns after fdatasync. A thread does all writing, so that the event loop never waits for a disk;
 what queued during one fdatasync is the next commit, and no timer delays anything. A segment on which a write or a sync
-failed is closed and never touched again, because the kernel may have dropped what it could not write: the waiting appends
-fail, and the next commit begins a new segment.
+failed is closed and never touched again, because the kernel may have dropped what it could not write: the waiting
+appends fail, and the next commit begins a new segment.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class SpoolWriter:
         files: Files = DISK,
         clock: Clock | None = None,
     ) -> SpoolWriter:
-        """Lock the spool, recover it and start the writer. Blocks while it reads the last segment; call it before serving.
+        """Lock the spool, recover it and start the writer. Blocks while it reads the last segment: call before serving.
 
         Args:
             directory: made when it is not there.
@@ -162,7 +162,7 @@ class SpoolWriter:
         await future
 
     def level(self) -> float:
-        """How full it is, 0 to 1: of `max_bytes`, or of what the disk still has above `min_free_bytes` if that is less."""
+        """How full it is, 0 to 1: of `max_bytes`, or of what the disk has above `min_free_bytes` if that is less."""
         self._freshen()
         if self._capacity <= 0:
             return 1.0
@@ -274,7 +274,7 @@ class SpoolWriter:
         self._used += len(data)
 
     def _begin_segment(self) -> OpenFile:
-        """Close the old segment and make the next. Its number is durable before it is used, so that none is used twice."""
+        """Close the old segment, make the next. Its number is durable before it is used, so that none is used twice."""
         self._close_segment()
         number = self._state.highest + 1
         if number > MAX_SEGMENT_NUMBER:
