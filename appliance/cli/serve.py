@@ -1,0 +1,138 @@
+"""`condev serve` runs the appliance; `condev demo` runs it with the example page and a sign-in ready to use."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from typing import Final, cast
+
+import click
+
+from appliance.cli.context import DEFAULT_PORT, CliContext, fail
+from appliance.config_file import ConfigError, exposed_secrets
+from appliance.data_dir import ADDRESS_FILE
+from appliance.roles import Role
+
+# Read by the C library when a process starts, so they are set before it does: two heaps instead of eight for each
+# core, and freed memory goes back to the system. Times are UTC everywhere: the embedded engine takes TZ as its own.
+_PROCESS_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072", "TZ": "UTC"}
+# Beyond this a stopping server closes what is still being answered; live pages would hold it for ever.
+_GRACE_SECONDS: Final = 5
+_KEEP_ALIVE_SECONDS: Final = 75  # longer than the minute of most proxies, so that they close first
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
+)
+@click.option(
+    "--role",
+    default="all",
+    show_default=True,
+    type=click.Choice([role.value for role in Role]),
+    help="Which part of the appliance this process is; core = pipeline + web.",
+)
+@click.pass_obj
+def serve(context: CliContext, host: str, port: int, role: str) -> None:
+    """Run the appliance."""
+    _run(context, host, port, Role(role), demo=False)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
+)
+@click.option("--traffic/--no-traffic", default=True, help="Send sample events, so that the dashboard is not empty.")
+@click.pass_obj
+def demo(context: CliContext, host: str, port: int, traffic: bool) -> None:
+    """Run the appliance with the example page, a project, a sign-in and sample traffic; prints where to look."""
+    _run(context, host, port, Role.ALL, demo=True, traffic=traffic)
+
+
+def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, traffic: bool = False) -> None:
+    if any(os.environ.get(name) != value for name, value in _PROCESS_ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_PROCESS_ENVIRONMENT})
+    context.prepare()
+    for warning in exposed_secrets(context.config):
+        click.echo(f"condev: warning: {warning}", err=True)
+    _check_exposure(context, host)
+
+    from appliance.logs import configure_logging
+
+    configure_logging(context.config.log)
+    import socket
+
+    import uvicorn
+
+    from appliance.app import create_app
+    from appliance.cli.demo import Demo
+
+    listener = _listen(host, port)
+    bound = cast("tuple[str, int]", listener.getsockname())[1]
+    address = context.config.site.url or f"http://{_printable(host)}:{bound}"
+    if not context.config.site.url:
+        (context.data_dir / ADDRESS_FILE).write_text(address, "utf-8")
+    demonstration = Demo(context.data_dir, address, traffic=traffic) if demo else None
+    try:
+        app = create_app(context.config, context.data_dir, role=role, site_url=address, demo=demonstration)
+    except ConfigError as error:
+        fail(str(error), code=2)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,  # ours believes trusted_proxies alone
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            backlog=2048,
+            h11_max_incomplete_event_size=64 * 1024,
+        )
+    )
+    if demonstration is None:
+        click.echo(f"condev: {role.value} on {address}", err=True)
+    server.run(sockets=[cast("socket.socket", listener)])
+    if not server.started:
+        sys.exit(1)
+
+
+def _listen(host: str, port: int) -> object:
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port")
+    listener.set_inheritable(False)
+    return listener
+
+
+def _printable(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_exposure(context: CliContext, host: str) -> None:
+    """Sign-in cookies without https over a network are everybody's: say so."""
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    if not is_local and not context.config.site.url.startswith("https://"):
+        click.echo(
+            f"condev: warning: listening on {host} without https in site.url: passwords cross the network in clear. "
+            "Put a proxy with https in front and set site.url, or listen on 127.0.0.1.",
+            err=True,
+        )

@@ -1,0 +1,105 @@
+"""Writes the pages that repeat what the code says: config keys, verbs, API paths. `tests/docs` fails when they are stale.
+
+Run it with `python docs/generate.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+REPOSITORY: Final = Path(__file__).parents[1]
+DOCS: Final = REPOSITORY / "docs"
+_SECTION: Final = re.compile(r"^\[([\w.]+)\]$")
+_KEY: Final = re.compile(r"^# (?P<key>\w+) = (?P<default>.*?)\s+# (?P<why>.*)$")
+_BARE_KEY: Final = re.compile(r"^# (?P<key>\w+) = (?P<default>.*)$")
+
+
+def config_page() -> str:
+    """docs/config.md, from the comments of config.toml."""
+    lines = [
+        "# config.toml",
+        "",
+        "One file configures the appliance. Every key has a default; without a file everything runs on the embedded engine",
+        "under the data directory. `condev config check` names everything that is wrong at once, with the nearest known key;",
+        "`condev config show` prints what is in force, secrets masked.",
+        "",
+        'Any key can be set in the environment as `CONDEV__SECTION__KEY`. A secret is `{ env = "NAME" }` or',
+        '`{ file = "/path" }`. Sizes may be written `"512m"` or `"10g"`.',
+    ]
+    for line in (REPOSITORY / "config.toml").read_text("utf-8").splitlines():
+        if section := _SECTION.match(line):
+            lines += ["", f"## [{section[1]}]", "", "| key | default | what it does |", "| --- | --- | --- |"]
+        elif match := _KEY.match(line) or _BARE_KEY.match(line):
+            why = match.groupdict().get("why", "")
+            default = match["default"].strip().replace("|", "\\|")
+            lines.append(f"| `{match['key']}` | `{default}` | {why} |")
+    return "\n".join(lines) + "\n"
+
+
+def cli_page() -> str:
+    """docs/cli.md, from each verb's --help."""
+    from appliance.cli import condev
+
+    lines = [
+        "# The `condev` command",
+        "",
+        "Every verb takes `--config FILE` (`CONDEV_CONFIG`) and `--data-dir DIR` (`CONDEV_DATA_DIR`). It ends with a non-zero",
+        "exit code and one clear line on error; 2 means that the configuration or the arguments are wrong.",
+    ]
+    context = click.Context(condev, info_name="condev")
+    for words, command in _verbs(condev, context, ()):
+        context_of = click.Context(command, info_name=" ".join(("condev", *words)), max_content_width=100)
+        help_text = command.get_help(context_of)
+        lines += ["", f"## condev {' '.join(words)}", "", "```text", help_text.rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _verbs(
+    group: click.Group, context: click.Context, words: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            found += _verbs(command, context, (*words, name))
+        elif command is not None:
+            found.append(((*words, name), command))
+    return found
+
+
+def hooks_page() -> str:
+    """docs/plugins/hooks.md, from the docstrings of the contract."""
+    from appliance import hookspecs
+
+    lines = [
+        "# Hooks",
+        "",
+        "Generated from `appliance/hookspecs.py`. A hook function is marked `@hookimpl` and takes by name what it needs of the",
+        "arguments below. It has no default values; only `on_…` hooks may be `async def`.",
+    ]
+    for name, function in inspect.getmembers(hookspecs, inspect.isfunction):
+        if getattr(function, "condev_spec", None) is None:
+            continue
+        signature = ", ".join(inspect.signature(function).parameters)
+        lines += ["", f"## {name}({signature})", "", inspect.getdoc(function) or ""]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Final = {"config.md": config_page, "cli.md": cli_page, "plugins/hooks.md": hooks_page}
+
+
+def main() -> None:
+    """Write them all."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), "utf-8")
+        sys.stdout.write(f"docs/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
