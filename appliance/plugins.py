@@ -144,6 +144,13 @@ class PluginHost:
         """A new instance of the blob store that `[storage] blobs` names."""
         return self._chosen("register_blob_stores", "storage.blobs", self._config.storage.blobs)()
 
+    @property
+    def issue_hooks(self) -> frozenset[str]:
+        """The on_issue_* hooks that some plugin implements."""
+        return frozenset(
+            hook for plugin in self.plugins.values() for hook in plugin.hooks if hook.startswith("on_issue_")
+        )
+
     async def call_issue_hook(self, name: str, change: IssueChange) -> list[str]:
         """Tell every plugin of a change; returns one sentence for each that failed, so that the outbox can retry."""
         failures: list[str] = []

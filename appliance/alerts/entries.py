@@ -18,7 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.alerts.models import OutboxModel, RuleModel
 from appliance.hookspecs import IssueChange, Notification
 
-CHANGES_PER_ENTRY: Final = 200  # 100 KB of JSON; a batch of 1,000 new issues is five inserts in the pipeline's transaction
+CHANGES_PER_ENTRY: Final = (
+    200  # 100 KB of JSON; a batch of 1,000 new issues is five inserts in the pipeline's transaction
+)
 TOLD_CHANGES: Final = frozenset({"opened", "regressed", "resolved"})  # "seen" is every event: counters tell that
 
 

@@ -20,7 +20,7 @@ class AlertService:
     """Rules, alerts and deliveries, as an actor may see and change them."""
 
     def mail_problem(self) -> str:
-        """"" when the channel "email" could deliver, else the sentence that says what is missing."""
+        """ "" when the channel "email" could deliver, else the sentence that says what is missing."""
         raise NotImplementedError
 
     async def send_account_mail(
