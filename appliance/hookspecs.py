@@ -23,7 +23,7 @@ from appliance.model import Batch, Category, Event, Item, JsonObject, Record
 from appliance.secret import Secret
 
 __all__ = [
-    "API_VERSION", "Answer", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep", "Clock",
+    "API_VERSION", "Answer", "BadCursorError", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep", "Clock",
     "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
     "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats",
     "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure",
@@ -433,6 +433,10 @@ class StoreRefusedError(EventStoreError):
 
 class EventNotFoundError(EventStoreError):
     """No such event in this project."""
+
+
+class BadCursorError(EventStoreError):
+    """A page's cursor is not one of this store's: it came from outside; ask for the first page."""
 
 
 class EventFilter(Struct, frozen=True, kw_only=True):
