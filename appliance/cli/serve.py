@@ -54,7 +54,8 @@ def demo(context: CliContext, host: str, port: int, traffic: bool) -> None:
 
 def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, traffic: bool = False) -> None:
     if any(os.environ.get(name) != value for name, value in _PROCESS_ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_PROCESS_ENVIRONMENT})
+        environment = {**os.environ, **_PROCESS_ENVIRONMENT}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this command again
     context.prepare()
     for warning in exposed_secrets(context.config):
         click.echo(f"condev: warning: {warning}", err=True)
