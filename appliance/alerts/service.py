@@ -1,32 +1,74 @@
-"""What can be done with alerts: rules, the log of alerts and deliveries, account mail, the state of channels.
+"""What others ask of alerts: account mail, the state of channels, rules and the log, and the worker that delivers.
 
-Delivering is the outbox worker's (`outbox.py`); this only writes what it is to deliver, and shows what it did.
+`AlertService` is the noun's front; `rules` and `log` are its rooms. Delivering is the outbox worker's (`outbox.py`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from appliance.alerts.entries import create_default_rules, enqueue_changes
+from appliance.accounts.access import Actor, Permission
+from appliance.alerts.channels import Channels
+from appliance.alerts.compose import AccountMail, Site, compose_account_mail
+from appliance.alerts.entries import Body, Purpose, add_entry, create_default_rules, enqueue_changes
+from appliance.alerts.log import AlertLog
+from appliance.alerts.outbox import AlertPlugins, OutboxWorker
+from appliance.alerts.rules import Rules
+from appliance.alerts.schemas import ChannelItem, NotifierItem
+from appliance.config import Config
+from appliance.hookspecs import Clock, EventStore
+from appliance.metadata.database import Database
 
-__all__ = ["AlertService", "create_default_rules", "enqueue_changes"]
-
-AccountMail = Literal["invitation", "password_reset"]
+__all__ = ["AccountMail", "AlertService", "create_default_rules", "enqueue_changes"]
 
 
 class AlertService:
-    """Rules, alerts and deliveries, as an actor may see and change them."""
+    """Rules, alerts and deliveries, as an actor may see and change them; one for each process."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: EventStore,
+        clock: Clock,
+        plugins: AlertPlugins,
+        config: Config,
+        *,
+        site_url: str = "",
+    ) -> None:
+        """Wire up.
+
+        Args:
+            database: metadata.
+            store: where the event behind an alert is looked up.
+            clock: time.
+            plugins: the plugin host.
+            config: the appliance's.
+            site_url: where links lead; "" = `[site] url`.
+        """
+        self._clock = clock
+        self._site = Site(url=(site_url or config.site.url).rstrip("/"), name=config.site.name)
+        self._channels = Channels(
+            config.channels,
+            plugins.notifiers,
+            clock,
+            breaker_failures=config.alerts.breaker_failures,
+            breaker_minutes=config.alerts.breaker_minutes,
+        )
+        self._log_days = config.alerts.delivery_log_days
+        self.default_throttle_minutes = config.alerts.throttle_minutes
+        self.rules = Rules(database, clock, plugins.rules, self._channels, self._site)
+        self.log = AlertLog(database, clock)
+        # Started by the role that runs the pipeline; elsewhere it is only poked, which does nothing.
+        self.worker = OutboxWorker(database, store, clock, plugins, self._channels, config.alerts, self._site)
 
     def mail_problem(self) -> str:
         """ "" when the channel "email" could deliver, else the sentence that says what is missing."""
-        raise NotImplementedError
+        return self._channels.problem("email")
 
     async def send_account_mail(
         self, session: AsyncSession, kind: AccountMail, *, to: str, link: str, hours: int, by: str = ""
     ) -> None:
-        """Put a mail with a one-time link into the outbox, in the caller's transaction.
+        """Put a mail with a one-time link into the outbox, in the caller's transaction. Call `worker.poke()` after it.
 
         Args:
             session: the write session that makes the link.
@@ -36,4 +78,32 @@ class AlertService:
             hours: how long the link works.
             by: who invites, as the reader knows them.
         """
-        raise NotImplementedError
+        notification = compose_account_mail(self._site, kind, to=to, link=link, hours=hours, by=by)
+        body = Body(notification=notification, secret=True)
+        key = f"{kind}:{notification.id}"
+        await add_entry(session, Purpose.NOTIFICATION, key, body, self._clock.now(), channel="email")
+
+    def channels(self, actor: Actor) -> list[ChannelItem]:
+        """Each channel with its chain, whether it is configured, and its breakers as this process knows them."""
+        actor.require(Permission.ALERTS_READ)
+        return [
+            ChannelItem(
+                name=name,
+                problem=self._channels.problem(name),
+                notifiers=[
+                    NotifierItem(
+                        name=state.name,
+                        problem=state.problem,
+                        open_until=state.open_until,
+                        failures=state.failures,
+                        last_error=state.last_error,
+                    )
+                    for state in self._channels.states(name)
+                ],
+            )
+            for name in self._channels.chains
+        ]
+
+    async def prune(self) -> int:
+        """Forget what is older than `[alerts] delivery_log_days`; how many rows went. For the schedule, once a day."""
+        return await self.log.prune(self._log_days)
