@@ -11,7 +11,42 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct, field
 
 from appliance.hookspecs import Bucket, EventSummary, Neighbours, TagCount
+from appliance.issues.grouping import GroupingPart, WhyGrouped
 from appliance.model import Event
+
+__all__ = [
+    "MAX_BULK",
+    "MAX_LIST",
+    "SORTS",
+    "STATES",
+    "ActionResult",
+    "EventDetail",
+    "EventList",
+    "GroupingPart",
+    "Ignore",
+    "IssueAction",
+    "IssueActionError",
+    "IssueActivity",
+    "IssueDetail",
+    "IssueHash",
+    "IssueList",
+    "IssueNotFoundError",
+    "IssueOverview",
+    "IssueQuery",
+    "IssueRelease",
+    "IssueSort",
+    "IssueState",
+    "IssueSummary",
+    "MergeResult",
+    "ParsedSearch",
+    "Reopen",
+    "ResolveIn",
+    "ResolveNow",
+    "StateCounts",
+    "StateFilter",
+    "UnmergeResult",
+    "WhyGrouped",
+]  # fmt: skip
 
 IssueState: TypeAlias = Literal["open", "resolved", "ignored"]
 StateFilter: TypeAlias = Literal["open", "resolved", "ignored", "all"]
@@ -120,22 +155,6 @@ class StateCounts(Struct, frozen=True, kw_only=True):
     open: int = 0
     resolved: int = 0
     ignored: int = 0
-
-
-class GroupingPart(Struct, frozen=True, kw_only=True):
-    """One thing that went into a group hash."""
-
-    name: str  # "fingerprint", "type", "frame", "message", "url", …
-    raw: str  # as the event had it
-    value: str  # as it was hashed
-
-
-class WhyGrouped(Struct, frozen=True, kw_only=True):
-    """Why events with this hash are one issue."""
-
-    method: str  # fingerprint, stack, message, template, white_screen, resource, csp, overflow
-    summary: str  # one sentence
-    parts: tuple[GroupingPart, ...] = ()
 
 
 class IssueHash(Struct, frozen=True, kw_only=True):

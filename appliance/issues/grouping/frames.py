@@ -10,6 +10,9 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct
+
+from appliance.issues.grouping.result import MAX_RAW, GroupingPart
 from appliance.model import Frame
 
 CACHE: Final = 8_192  # strings; a large bundle has a few thousand functions. At most some 2 MB
@@ -54,19 +57,6 @@ def clean_function(name: str) -> str:
     if text.lower() in _ANONYMOUS or text.endswith(">") or text.isdigit():
         return ""
     return text[:MAX_NAME]
-
-
-def function_of(frame: Frame) -> str:
-    """The name a frame is grouped by; "" for functions without one, minified names included."""
-    name = clean_function(frame.function)
-    if len(name) <= MINIFIED_NAME and frame.colno is not None and frame.colno > MINIFIED_COLUMN:
-        return ""
-    return name
-
-
-def module_of(frame: Frame) -> str:
-    """The module a frame is grouped by: the SDK's own name for it, else its file."""
-    return clean_module(frame.module or frame.filename or frame.abs_path)
 
 
 # ── modules ──
@@ -237,6 +227,37 @@ def is_in_app(frame: Frame) -> bool:
 
     An SDK's "no" counts. Its "yes" does not outweigh what the file says: browser SDKs say yes to every frame.
     """
-    if frame.in_app is False or is_foreign(frame.abs_path or frame.filename):
-        return False
-    return clean_function(frame.function) not in _WRAPPERS
+    return frame.in_app is not False and read_frame(frame).in_app
+
+
+# ── all of it ──
+
+
+class FrameReading(Struct, frozen=True, gc=False):
+    """A frame as grouping sees it."""
+
+    in_app: bool  # as far as file and function tell
+    function: str  # "" without a name of its own, minified names included
+    module: str  # the SDK's own name for it, else its file
+    part: GroupingPart  # of a stack: by its function, or by its file alone
+
+
+def read_frame(frame: Frame) -> FrameReading:
+    """Everything about a frame that grouping needs, kept for the next event that has it."""
+    minified = frame.colno is not None and frame.colno > MINIFIED_COLUMN
+    return _read(frame.function, frame.filename, frame.abs_path, frame.module, minified)
+
+
+@lru_cache(CACHE)
+def _read(function: str, filename: str, abs_path: str, module: str, minified: bool) -> FrameReading:
+    name = clean_function(function)
+    in_app = name not in _WRAPPERS and not is_foreign(abs_path or filename)
+    if minified and len(name) <= MINIFIED_NAME:
+        name = ""
+    place = clean_module(module or filename or abs_path)
+    file = (filename or abs_path or module)[:MAX_RAW]
+    if name:
+        part = GroupingPart("frame", f"{function[:MAX_RAW]} ({file})", f"{name} {place}")
+    else:
+        part = GroupingPart("module", file, place)
+    return FrameReading(in_app, name, place, part)

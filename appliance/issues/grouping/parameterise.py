@@ -58,7 +58,8 @@ def _placeholder(match: re.Match[str]) -> str:
 
 def one_line(text: str) -> str:
     """Text with every run of white space and control characters as one space."""
-    return _SPACE.sub(" ", text).strip()
+    text = " ".join(text.split())
+    return text if text.isprintable() else _SPACE.sub(" ", text).strip()
 
 
 @lru_cache(CACHE)

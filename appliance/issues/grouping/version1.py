@@ -1,9 +1,10 @@
 """Grouping, version 1. What is hashed, in this order of preference:
 
 1. the SDK's fingerprint, in which `{{ default }}` stands for what follows;
-2. errors: for the thrown exception and its causes, the type and the named in-app frames. A thrower without a name (an
-   arrow function, minified code) lets a built-in error's canonical wording stand in; frames all without a name, the
-   message too; no in-app frames, the message alone;
+2. errors: for the thrown exception and its causes, the type and the named in-app frames. Where the frame that threw
+   has no name (an arrow function, minified code) and the type is one that anything throws (TypeError, Error), the
+   message joins. Where no frame has a name, their files and the message; without in-app frames, the message alone.
+   A built-in error's message counts in its canonical wording, any other without its values;
 3. messages: their template; white screens: the page; failed resources: tag, host and path; CSP: directive and what
    was blocked.
 
@@ -18,21 +19,21 @@ from typing import Final
 from msgspec import Struct
 
 from appliance.issues.grouping.frames import (
+    FrameReading,
     clean_path,
-    function_of,
     host_of,
-    is_in_app,
-    module_of,
+    read_frame,
 )
 from appliance.issues.grouping.parameterise import one_line, parameterise
 from appliance.issues.grouping.result import MAX_RAW, Grouping, GroupingPart, hash_parts, write_explanation
-from appliance.issues.grouping.wording import ENGINE_TYPES, Wording, without_prefix, wording_of
+from appliance.issues.grouping.wording import ENGINE_ERRORS, ENGINE_TYPES, Wording, without_prefix, wording_of
 from appliance.model import MAX_LABEL, MAX_TITLE, Event, ExceptionValue, Frame, Json, Kind
 
 VERSION: Final = 1
 MAX_FRAMES: Final = 50  # newest named ones that count: what Sentry's SDKs send at most
 MAX_CHAIN: Final = 5  # the thrown exception and its nearest causes: SDKs follow five links by default
 MAX_FINGERPRINT: Final = 20
+GENERIC_TYPES: Final = ENGINE_ERRORS | {"", "Error", "UnhandledRejection"}  # they say nothing of what went wrong
 _BROWSER_PLATFORMS: Final = frozenset({"", "javascript", "node"})
 _DEFAULT: Final = frozenset({"{{ default }}", "{{default}}"})
 Part = GroupingPart
@@ -122,10 +123,8 @@ def _exception(value: ExceptionValue, kind: str, message: str, browser: bool) ->
     culprit = _culprit(thrower)
     if named:
         parts += named
-        if thrower is not None and not function_of(thrower) and browser:
-            wording = wording_of(kind, message)
-            if wording is not None:
-                parts.append(_wording_part(message, wording, detailed=True))
+        if thrower is not None and not thrower.function and kind in GENERIC_TYPES:
+            parts.append(_message_part(kind, message, browser, detailed=True))
         return "stack", parts, culprit
     if unnamed:
         return "unnamed_stack", [*parts, *unnamed, _message_part(kind, message, browser, detailed=True)], culprit
@@ -138,31 +137,32 @@ def _cause_parts(value: ExceptionValue, browser: bool) -> list[GroupingPart]:
     return [Part("cause", value.type, method), *parts]
 
 
-def _frames(frames: Sequence[Frame]) -> tuple[list[GroupingPart], list[GroupingPart], Frame | None]:
+def _frames(frames: Sequence[Frame]) -> tuple[list[GroupingPart], list[GroupingPart], FrameReading | None]:
     """Named in-app frames newest first, the files of those without a name, and the frame that threw.
 
     Each once: how deep a recursion went, and where a browser cut the stack, does not matter.
     """
     named: list[GroupingPart] = []
     unnamed: list[GroupingPart] = []
-    seen: set[tuple[str, str]] = set()
-    thrower: Frame | None = None
+    seen: set[str] = set()
+    thrower: FrameReading | None = None
     for frame in reversed(frames):
-        if not is_in_app(frame):
+        if frame.in_app is False:
             continue
-        thrower = thrower or frame
-        function, module = function_of(frame), module_of(frame)
-        key = (function, module)
-        if key in seen:
+        reading = read_frame(frame)
+        if not reading.in_app:
             continue
-        seen.add(key)
-        if function:
-            raw = f"{frame.function[:MAX_RAW]} ({frame.filename[:MAX_RAW]})"
-            named.append(Part("frame", raw, f"{function} {module}"))
+        thrower = thrower or reading
+        part = reading.part
+        if not part.value or part.value in seen:
+            continue
+        seen.add(part.value)
+        if reading.function:
+            named.append(part)
             if len(named) == MAX_FRAMES:
                 break
-        elif module:
-            unnamed.append(Part("module", frame.filename[:MAX_RAW], module))
+        else:
+            unnamed.append(part)
     return named, unnamed[:MAX_FRAMES], thrower
 
 
@@ -189,13 +189,12 @@ def _bare_error(event: Event) -> Derived:
     return Derived(method, _ERROR_SUMMARIES[method], parts, _title(kind, shown), place, kind or "Error")
 
 
-def _culprit(frame: Frame | None) -> str:
-    if frame is None:
+def _culprit(thrower: FrameReading | None) -> str:
+    if thrower is None:
         return ""
-    function, module = function_of(frame), module_of(frame)
-    if function and module:
-        return f"{module} in {function}"
-    return function or module
+    if thrower.function and thrower.module:
+        return f"{thrower.module} in {thrower.function}"
+    return thrower.function or thrower.module
 
 
 def _title(kind: str, message: str) -> str:

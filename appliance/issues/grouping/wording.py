@@ -66,7 +66,8 @@ _TABLE: Final = (
     # Reading, setting and destructuring are one line: Firefox words all three alike.
     _line(
         "access to a member of {of}",
-        rf"Cannot (?:read|set) propert(?:y|ies) (?:'(?P<quoted>[^']*)' )?of {_NOTHING}(?: \((?:reading|setting) '(?P<member>[^']*)'\))?",
+        rf"Cannot (?:read|set) propert(?:y|ies) (?:'(?P<quoted>[^']*)' )?of {_NOTHING}"
+        r"(?: \((?:reading|setting) '(?P<member>[^']*)'\))?",
         rf"can't access (?:property )?\"?(?P<quoted>[^\"]*?)\"?(?: property)?(?:,| of) .*?\b{_NOTHING}\b",
         rf"Cannot destructure (?:property )?'?(?P<quoted>[\w$]*)'?.* as it is {_NOTHING}",
         rf"{_NOTHING} is not an object(?: \(evaluating '(?P<name>.*)'\))?",
@@ -271,7 +272,7 @@ _TABLE: Final = (
     ),
 )
 # These keep their own number, which is their name.
-_NUMBERED: Final = re.compile(r"Minified (\w+) error #(\d+)|.{0,40}\b((?:NG|TRPC|AUTH)-?\d{3,6})\b", re.IGNORECASE)
+_NUMBERED: Final = re.compile(r"Minified (\w+) error #(\d+)|(?:\w+: )?(NG0?\d{3,5})\b", re.IGNORECASE)
 _UNCAUGHT: Final = re.compile(
     r"^(?:Uncaught (?:\(in promise\):? ?)?|Unhandled (?:promise )?rejection:? )+", re.IGNORECASE
 )
