@@ -90,6 +90,18 @@ def ago(us: int, now: int) -> str:
     return f"{moment(us):%-d %b %Y}"
 
 
+def day(us: int) -> str:
+    """The day alone: 23 Nov."""
+    return f"{moment(us):%-d %b}"
+
+
+def offset(seconds: float) -> str:
+    """A breadcrumb's time against its event: −2.31 s, −4 min 10 s, 0 s."""
+    if abs(seconds) < 0.0005:
+        return f"0{THIN}s"
+    return ("−" if seconds < 0 else "+") + duration(abs(seconds))
+
+
 def clip(text: str, chars: int) -> str:
     """Cut to so many characters, with an ellipsis."""
     return text if len(text) <= chars else text[: max(chars - 1, 0)].rstrip() + "…"

@@ -48,6 +48,8 @@ def environment(clock: Clock, assets: Assets, extra: Sequence[Path] = (), reload
         "duration": formats.duration,
         "iso": formats.iso,
         "exact": formats.exact,
+        "day": formats.day,
+        "offset": formats.offset,
         "clip": formats.clip,
         "bar_heights": formats.bar_heights,
         "safe_url": formats.safe_url,
