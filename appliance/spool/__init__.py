@@ -16,6 +16,6 @@ from appliance.spool.writer import SpoolWriter
 
 __all__ = [
     "Damage", "DropCount", "Position", "SpoolBusyError", "SpoolDepth", "SpoolError", "SpoolFailedError",
-    "SpoolFullError", "SpoolRange", "SpoolReader", "SpoolWriter", "Spooled", "SpooledDrops", "SpooledRecord", "SpooledRecordError",
-    "decode_record", "encode_record", "read_records",
+    "SpoolFullError", "SpoolRange", "SpoolReader", "SpoolWriter", "Spooled", "SpooledDrops", "SpooledRecord",
+    "SpooledRecordError", "decode_record", "encode_record", "read_records",
 ]  # fmt: skip

@@ -236,6 +236,14 @@ class SpoolWriter:
             self._measured = time.monotonic()
         finally:
             self._measuring = False
+        if self._failures and self._file is None and self._retry_at <= time.monotonic():
+            # Whoever asks for our health must see it come back, though nobody sends to us while we are unwell.
+            try:
+                self._begin_segment()
+            except OSError as error:
+                self._fail(error)
+            else:
+                self._recovered()
 
     def _commit(self, waiting: list[_Waiting]) -> None:
         failure: SpoolFailedError | None = None
@@ -244,7 +252,7 @@ class SpoolWriter:
         else:
             try:
                 self._write(waiting)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must be answered
                 failure = self._fail(error)
             else:
                 self._recovered()
@@ -291,7 +299,7 @@ class SpoolWriter:
         self._files.sync_directory(self._directory)
         return file
 
-    def _fail(self, error: OSError) -> SpoolFailedError:
+    def _fail(self, error: Exception) -> SpoolFailedError:
         """Leave the segment for good. What was not acknowledged is cut off, as far as the disk still allows it."""
         file = self._file
         if file is not None:
@@ -304,9 +312,8 @@ class SpoolWriter:
         delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
         self._retry_at = time.monotonic() + delay
-        self.problem = (
-            f"the spool cannot write to {self._directory}: {error.strerror or error}; free or replace the disk"
-        )
+        why = (error.strerror if isinstance(error, OSError) else None) or repr(error)
+        self.problem = f"the spool cannot write to {self._directory}: {why}; free or replace the disk"
         if self._failures == 1:
             log.error("spool_write_failed", directory=str(self._directory), error=str(error), segment=self._number)
         return SpoolFailedError(self.problem)
