@@ -46,7 +46,8 @@ def addresses(site_url: str, project_id: int, key: str) -> Addresses:
 
 def snippets(found: Addresses) -> tuple[Snippet, ...]:
     """What to paste into the monitored application, for each SDK that the appliance understands."""
-    init = f"Sentry.init({{\n  dsn: {json.dumps(found.dsn)},\n  release: 'my-app@1.0.0',\n  environment: 'production',\n}});"
+    options = f"dsn: {json.dumps(found.dsn)},\n  release: 'my-app@1.0.0',\n  environment: 'production',"
+    init = f"Sentry.init({{\n  {options}\n}});"
     return (
         Snippet(
             title="Sentry’s browser SDK",

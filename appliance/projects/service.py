@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.accounts import audit
 from appliance.accounts.access import Actor, InvalidInputError, NotFoundError, Permission
 from appliance.accounts.inputs import MAX_NAME, clean
-from appliance.accounts.models import ProjectMemberModel
 from appliance.hookspecs import Clock
 from appliance.metadata.database import Database
 from appliance.model import JsonObject
@@ -77,7 +76,7 @@ class ProjectService:
         """Make a project with one key, and the alert rules that everybody wants first.
 
         Args:
-            actor: who; as a member of nothing else it becomes theirs too.
+            actor: who.
             name: as people say it.
             slug: for addresses; made from the name when empty.
 
@@ -93,17 +92,13 @@ class ProjectService:
         now = self._clock.now()
         async with self._database.write() as session:
             if (await session.scalar(select(func.count()).select_from(ProjectModel)) or 0) >= MAX_PROJECTS:
-                raise InvalidInputError(
-                    {"": f"There are {MAX_PROJECTS:,} projects already; this appliance takes no more."}
-                )
+                raise InvalidInputError({"": f"There are {MAX_PROJECTS:,} projects already: no more are taken."})
             if slug and await _taken(session, slug):
                 raise InvalidInputError({"slug": f"There is a project {slug} already. Choose another."})
             project = ProjectModel(slug=slug or await _free_slug(session, name), name=name, created_at=now)
             session.add(project)
             await session.flush()
             session.add(_new_key(project.id, "Default", now))
-            if actor.project_ids is not None:
-                session.add(ProjectMemberModel(user_id=actor.user_id, project_id=project.id, added_at=now))
             await create_default_rules(session, project.id, now)
             audit.record(session, actor, "project.created", now, target=project.slug)
             keys = await _keys_of(session, [project.id])
