@@ -1,0 +1,194 @@
+"""Threads and clients: the one way to ClickHouse that everything else in this plugin uses. It knows no table.
+
+clickhouse-connect is synchronous over chDB, so each call runs in a thread: one for inserts, one for maintenance (DDL,
+summaries, retention: they may take seconds and must not hold an insert back), a few for reading. Each thread owns a
+client; a client is never shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
+
+from appliance.hookspecs import StoreUnavailableError
+
+from .config import Caps
+from .errors import code_of, translate
+
+T = TypeVar("T")
+Role: TypeAlias = Literal["write", "maintain", "read"]
+Row: TypeAlias = tuple[Any, ...]  # a result row: its types are those of the SELECT beside which it is unpacked
+Parameters: TypeAlias = Mapping[str, object]
+LONG_SECONDS: Final = 600.0  # for maintenance; a summary of a big day, a partition that is dropped
+
+
+class InsertContext(Protocol):
+    """The part of clickhouse-connect's insert context that is used: column types, asked for once a table."""
+
+    req_block_size: int | None
+    data: Any
+
+
+class QueryResult(Protocol):
+    """The part of clickhouse-connect's result that is used."""
+
+    @property
+    def result_rows(self) -> Sequence[Sequence[Any]]: ...
+
+
+class Client(Protocol):
+    """The part of clickhouse-connect's client that is used; its own signatures are only partly typed."""
+
+    def query(self, query: str, parameters: dict[str, object] | None = None) -> QueryResult: ...
+    def command(self, cmd: str, parameters: dict[str, object] | None = None) -> object: ...
+    def create_insert_context(
+        self, table: str, column_names: Sequence[str], *, column_oriented: bool
+    ) -> InsertContext: ...
+    def insert(self, *, context: InsertContext) -> object: ...
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """What queries need of an engine."""
+
+    async def query(self, doing: str, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a SELECT; `doing` says what for, in error messages."""
+        ...
+
+
+class _Lane:
+    """A few threads, each with a client of its own."""
+
+    def __init__(self, name: str, size: int, connect: Callable[[], Client]) -> None:
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"clickhouse-{name}")
+        self._connect = connect
+        self._local = threading.local()
+        self._clients: list[Client] = []
+        self._lock = threading.Lock()
+
+    async def run(self, doing: str, work: Callable[[Client], T]) -> T:
+        def call() -> T:
+            try:
+                return work(self._client())
+            except Exception as error:
+                raise translate(error, doing) from error
+
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except RuntimeError as error:  # "cannot schedule new futures after shutdown"
+            raise StoreUnavailableError("The event store is closed.") from error
+        return await future
+
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._connect()
+            self._local.client = client
+            with self._lock:
+                self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for client in self._clients:
+            with contextlib.suppress(Exception):  # a broken connection has nothing left to release
+                client.close()
+        self._clients.clear()
+
+
+class Engine(ABC):
+    """A running ClickHouse, embedded or not."""
+
+    name: str
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, database: str, caps: Caps, query_seconds: float) -> None:
+        self.database = database
+        self.caps = caps
+        self.query_seconds = query_seconds
+        self._lanes: dict[Role, _Lane] = {}
+
+    @abstractmethod
+    def connect(self, role: Role, *, database: str | None) -> Client:
+        """Make a client. Called in the thread that will use it."""
+
+    @abstractmethod
+    def check(self, client: Client) -> None:
+        """Raise when the engine is not what was asked for; add to `notes` what a person should know."""
+
+    def settings(self, role: Role) -> dict[str, object]:
+        """Query settings of a role's connection; the same words for both engines."""
+        seconds = self.query_seconds if role == "read" else LONG_SECONDS
+        common: dict[str, object] = {
+            "max_execution_time": seconds,
+            "timeout_overflow_mode": "throw",
+            "max_memory_usage": self.caps.query_memory,
+            "max_bytes_before_external_group_by": self.caps.spill,
+            "max_bytes_before_external_sort": self.caps.spill,
+            "max_threads": self.caps.threads if role == "read" else 1,
+        }
+        if role == "read":
+            return common | {"query_plan_max_limit_for_lazy_materialization": 1_000, "readonly": 2}
+        # One thread and one block: an insert of one day is one part, which appears whole or not at all. async_insert is on
+        # by default in new servers and would answer for a buffer.
+        return common | {"async_insert": 0, "max_insert_threads": 1, "insert_deduplicate": 0}
+
+    async def start(self) -> None:
+        """Make the database if need be, connect and check."""
+        lane = _Lane("start", 1, lambda: self.connect("maintain", database=None))
+        try:
+            database = quote(self.database)
+            await lane.run("making the database", lambda c: c.command(f"CREATE DATABASE IF NOT EXISTS {database}"))
+            sizes: dict[Role, int] = {"write": 1, "maintain": 1, "read": self.caps.readers}
+            for role, size in sizes.items():
+                self._lanes[role] = _Lane(role, size, self._connector(role))
+            await self._lanes["read"].run("checking the engine's settings", self.check)
+        except BaseException:
+            await self.stop()
+            raise
+        finally:
+            await asyncio.to_thread(lane.close)
+
+    def _connector(self, role: Role) -> Callable[[], Client]:
+        return lambda: self.connect(role, database=self.database)
+
+    async def stop(self) -> None:
+        """Let what runs end, then release everything."""
+        lanes = list(self._lanes.values())
+        self._lanes.clear()
+        for lane in lanes:
+            await asyncio.to_thread(lane.close)
+
+    async def run(self, role: Role, doing: str, work: Callable[[Client], T]) -> T:
+        """Run `work` with a client of that role."""
+        lane = self._lanes.get(role)
+        if lane is None:
+            raise StoreUnavailableError("The event store is not open.")
+        return await lane.run(doing, work)
+
+    async def query(self, doing: str, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a SELECT on a reading client."""
+        return await self.run("read", doing, lambda client: select(client, sql, parameters))
+
+    async def maintain(self, doing: str, sql: str, parameters: Parameters | None = None) -> None:
+        """Run DDL or an INSERT … SELECT on the maintenance client."""
+        values = dict(parameters or {})
+        await self.run("maintain", doing, lambda client: client.command(sql, parameters=values))
+
+
+def select(client: Client, sql: str, parameters: Parameters | None = None) -> list[Row]:
+    """Run a SELECT and return its rows as tuples."""
+    return [tuple(row) for row in client.query(sql, parameters=dict(parameters or {})).result_rows]
+
+
+def quote(identifier: str) -> str:
+    """An identifier for SQL; ours and the operator's, never a visitor's."""
+    return "`" + identifier.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+__all__ = ["Client", "Engine", "InsertContext", "Parameters", "Reader", "Role", "Row", "code_of", "quote", "select"]

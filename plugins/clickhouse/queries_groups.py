@@ -1,0 +1,146 @@
+"""Counting events: by group, by time, in all. Closed hours come from the hourly sums where those can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from appliance.hookspecs import Bucket, EventFilter, GroupStats
+
+from .engine import Parameters, Reader
+from .filters import EVENT_FIELDS, FAR, Conditions, Range, needs_base_rows, select_fields, select_rows, whole_range
+from .summaries import HOUR, SummaryState
+
+MAX_GROUPS: Final = 10_000
+MAX_BUCKETS: Final = 20_000  # of all groups together: 50 sparklines of 400 bars
+SUMMARY_FIELDS: Final = {
+    "environments": "environment", "releases": "release", "browsers": "browser", "levels": "level", "kinds": "kind",
+}  # fmt: skip
+_ORDERS: Final = {
+    "last_seen": "last_seen DESC",
+    "first_seen": "first_seen DESC",
+    "events": "events DESC",
+    "users": "users DESC",
+}
+_USERS: Final = "uniqCombined64StateIf(12)(user_hash, user_hash != 0)"
+_BASE_BUCKET: Final = "intDiv(toUnixTimestamp64Micro(timestamp), {bucket:Int64}) * {bucket:Int64}"
+_HOUR_BUCKET: Final = "intDiv(toInt64(toUnixTimestamp(hour)) * 1000000, {bucket:Int64}) * {bucket:Int64}"
+
+
+class _Source:
+    """Partial sums of events by some keys, from base rows and, where they hold, hourly sums."""
+
+    def __init__(self, where: EventFilter, state: SummaryState, keys: Sequence[str], bucket: int, users: bool) -> None:
+        self._keys = keys
+        self._users = users
+        self._bucket = bucket
+        self._conditions = Conditions()
+        use_summary = not needs_base_rows(where, tuple(SUMMARY_FIELDS)) and (not bucket or bucket % HOUR == 0)
+        closed, rest = state.split(whole_range(where)) if use_summary else ([], [whole_range(where)])
+        parts: list[str] = []
+        if rest:
+            parts.append(self._base(where, rest))
+        if closed:
+            parts.append(self._summary(where, closed))
+        self.sql = " UNION ALL ".join(parts) or self._base(where, [])
+
+    @property
+    def parameters(self) -> Parameters:
+        return {**self._conditions.parameters, "bucket": self._bucket}
+
+    def _named_keys(self, bucket: str) -> str:
+        return "".join(f"{bucket if key == 'bucket' else key} AS {key}, " for key in self._keys)
+
+    def _group_by(self) -> str:
+        return f"GROUP BY {', '.join(self._keys)}" if self._keys else ""
+
+    def _base(self, where: EventFilter, ranges: Sequence[Range]) -> str:
+        mine = self._conditions.sibling()
+        select_rows(mine, where, EVENT_FIELDS, ranges)
+        if "group_hash" in self._keys:
+            mine.add("group_hash != 0")
+        users = f", {_USERS} AS u" if self._users else ""
+        return f"""
+            SELECT {self._named_keys(_BASE_BUCKET)} count() AS n, min(timestamp) AS f, max(timestamp) AS l {users}
+            FROM events WHERE {mine.sql} {self._group_by()}
+        """
+
+    def _summary(self, where: EventFilter, ranges: Sequence[Range]) -> str:
+        mine = self._conditions.sibling()
+        select_fields(mine, where, SUMMARY_FIELDS)
+        mine.within("hour", ranges)
+        if "group_hash" in self._keys:
+            mine.add("group_hash != 0")
+        users = ", uniqCombined64MergeState(12)(users) AS u" if self._users else ""
+        return f"""
+            SELECT {self._named_keys(_HOUR_BUCKET)} sum(events) AS n, min(first_seen) AS f, max(last_seen) AS l {users}
+            FROM issue_summary WHERE {mine.sql} {self._group_by()}
+        """
+
+
+async def group_stats(
+    reader: Reader,
+    state: SummaryState,
+    where: EventFilter,
+    order: Literal["last_seen", "first_seen", "events", "users"],
+    limit: int,
+) -> list[GroupStats]:
+    """Which groups occurred, how often, for how many users."""
+    source = _Source(where, state, ["group_hash"], 0, users=True)
+    sql = f"""
+        SELECT group_hash, sum(n) AS events, uniqCombined64Merge(12)(u) AS users,
+            toUnixTimestamp64Micro(min(f)) AS first_seen, toUnixTimestamp64Micro(max(l)) AS last_seen
+        FROM ({source.sql}) GROUP BY group_hash HAVING events > 0
+        ORDER BY {_ORDERS[order]}, group_hash LIMIT {max(1, min(limit, MAX_GROUPS))}
+    """
+    rows = await reader.query("counting events by group", sql, source.parameters)
+    return [
+        GroupStats(group_hash=group, events=events, users=users, first_seen=first, last_seen=last)
+        for group, events, users, first, last in rows
+    ]
+
+
+async def group_histograms(
+    reader: Reader, state: SummaryState, where: EventFilter, bucket: int
+) -> Mapping[int, list[Bucket]]:
+    """Events per bucket for each of the filter's group hashes."""
+    _check_bucket(where, bucket)
+    if not where.group_hashes:
+        return {}
+    source = _Source(where, state, ["group_hash", "bucket"], bucket, users=False)
+    sql = f"""
+        SELECT group_hash, bucket, sum(n) FROM ({source.sql}) GROUP BY group_hash, bucket
+        ORDER BY group_hash, bucket LIMIT {MAX_BUCKETS}
+    """
+    result: dict[int, list[Bucket]] = {group: [] for group in where.group_hashes}
+    for group, start, count in await reader.query("drawing sparklines", sql, source.parameters):
+        result[group].append(Bucket(start=start, events=count))
+    return result
+
+
+async def histogram(reader: Reader, state: SummaryState, where: EventFilter, bucket: int) -> list[Bucket]:
+    """Events and users per bucket."""
+    _check_bucket(where, bucket)
+    source = _Source(where, state, ["bucket"], bucket, users=True)
+    sql = f"""
+        SELECT bucket, sum(n), uniqCombined64Merge(12)(u) FROM ({source.sql})
+        GROUP BY bucket ORDER BY bucket LIMIT {MAX_BUCKETS}
+    """
+    rows = await reader.query("counting events over time", sql, source.parameters)
+    return [Bucket(start=start, events=count, users=users) for start, count, users in rows]
+
+
+async def count(reader: Reader, state: SummaryState, where: EventFilter) -> tuple[int, int]:
+    """(events, users)."""
+    source = _Source(where, state, [], 0, users=True)
+    sql = f"SELECT sum(n), uniqCombined64Merge(12)(u) FROM ({source.sql})"
+    events, users = (await reader.query("counting events", sql, source.parameters))[0]
+    return events, users
+
+
+def _check_bucket(where: EventFilter, bucket: int) -> None:
+    if bucket <= 0:
+        raise ValueError(f"a bucket of {bucket} µs: it must be positive")
+    start, end = whole_range(where)
+    if start and end < FAR and (end - start) // bucket > MAX_BUCKETS:
+        raise ValueError(f"more than {MAX_BUCKETS} buckets: take longer ones or a shorter time")

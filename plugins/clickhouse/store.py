@@ -1,0 +1,190 @@
+"""`ClickHouseStore`: the `EventStore` contract, each method handed to the file that knows how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from appliance.hookspecs import (
+    Bucket,
+    Clock,
+    Dropped,
+    EventFilter,
+    EventStore,
+    EventSummary,
+    GroupStats,
+    Measure,
+    MetricSummary,
+    Neighbours,
+    Page,
+    PluginContext,
+    ReleaseSummary,
+    ReplaySummary,
+    StoreStats,
+    TagCount,
+)
+from appliance.model import TABLES, Batch, Event
+
+from . import queries_events, queries_groups, queries_metrics, queries_tags, queries_visits
+from .config import ClickHouseConfig, derive_caps
+from .engine import Engine
+from .engine_embedded import EmbeddedEngine
+from .engine_server import ServerEngine
+from .migrations import migrate, set_disk_reserve
+from .retention import Retention, stats
+from .schema import SCHEMA_VERSION
+from .summaries import HOUR, ISSUES, MEASUREMENTS, Summariser, SummaryState
+from .write import Writer, present, seen
+
+
+class ClickHouseStore(EventStore):
+    """Events in ClickHouse, embedded or a server."""
+
+    def __init__(self, engine: Engine, clock: Clock, disk_reserve: int) -> None:
+        """Args: engine: not started yet. clock: for "today". disk_reserve: bytes, see the config."""
+        self._engine = engine
+        self._clock = clock
+        self._disk_reserve = disk_reserve
+        self._issues, self._metrics = SummaryState(), SummaryState()
+        self._states = {"events": self._issues, "measurements": self._metrics}
+        self._writer = Writer(engine)
+        self._retention = Retention(engine, self._states)
+        self._summarising = asyncio.Lock()
+
+    @classmethod
+    def from_context(cls, context: PluginContext) -> ClickHouseStore:
+        """The store that a plugin's config asks for; nothing is opened yet."""
+        config = context.config if isinstance(context.config, ClickHouseConfig) else ClickHouseConfig()
+        caps = derive_caps(config, context.memory_bytes, context.cpus)
+        engine: Engine
+        if config.engine == "server":
+            engine = ServerEngine(config, caps)
+        else:
+            path = context.data_root / "clickhouse"
+            engine = EmbeddedEngine(path, config.database, caps, config.query_timeout_seconds)
+        return cls(engine, context.clock, config.disk_reserve)
+
+    async def open(self) -> None:
+        """Connect, migrate, set the caps and read them back."""
+        await self._engine.start()
+        try:
+            await migrate(self._engine, self._clock.now())
+            await set_disk_reserve(self._engine, self._disk_reserve)
+        except BaseException:
+            await self._engine.stop()
+            raise
+
+    async def close(self) -> None:
+        """Finish what runs and release everything."""
+        await self._engine.stop()
+
+    async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None = None) -> None:
+        """Store a batch durably."""
+        hours = {
+            "events": {row.timestamp // HOUR * HOUR for row in batch.events},
+            "measurements": {row.timestamp // HOUR * HOUR for row in batch.measurements},
+        }
+        for table, state in self._states.items():
+            state.touch(hours[table])
+        try:
+            await self._writer.write(batch, missing)
+        finally:
+            for table, state in self._states.items():
+                state.touch(hours[table])
+
+    async def present(self, batch_id: int, received: tuple[int, int]) -> Mapping[str, frozenset[int]]:
+        """Which ordinals each table has of a batch."""
+        return await present(self._engine, TABLES, batch_id, received)
+
+    async def seen(
+        self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
+    ) -> frozenset[tuple[int, str, str]]:
+        """Which ids other batches stored."""
+        return await seen(self._engine, ids, since, ignore_batch)
+
+    async def drop_before(self, table: str, received_before: int) -> list[Dropped]:
+        """Drop whole days that lie before a time."""
+        return await self._retention.drop_before(table, received_before)
+
+    async def drop_oldest(self, table: str) -> Dropped | None:
+        """Drop a table's oldest day, never today's."""
+        return await self._retention.drop_oldest(table, self._clock.now())
+
+    async def summarise(self, now: int) -> int:
+        """Make the hourly sums that new rows made stale again."""
+        async with self._summarising:  # two at once would share the staging tables
+            done = await Summariser(self._engine, ISSUES, self._issues).run(now)
+            return done + await Summariser(self._engine, MEASUREMENTS, self._metrics).run(now)
+
+    async def stats(self) -> StoreStats:
+        """Sizes, memory and settings."""
+        return await stats(self._engine, SCHEMA_VERSION)
+
+    async def group_stats(
+        self,
+        where: EventFilter,
+        *,
+        order: Literal["last_seen", "first_seen", "events", "users"] = "last_seen",
+        limit: int = 1000,
+    ) -> list[GroupStats]:
+        """Which groups occurred."""
+        return await queries_groups.group_stats(self._engine, self._issues, where, order, limit)
+
+    async def group_histograms(self, where: EventFilter, bucket: int) -> Mapping[int, list[Bucket]]:
+        """Sparklines."""
+        return await queries_groups.group_histograms(self._engine, self._issues, where, bucket)
+
+    async def histogram(self, where: EventFilter, bucket: int) -> list[Bucket]:
+        """Events and users per bucket."""
+        return await queries_groups.histogram(self._engine, self._issues, where, bucket)
+
+    async def events(self, where: EventFilter, page: Page) -> tuple[list[EventSummary], str]:
+        """Events, newest first."""
+        return await queries_events.events(self._engine, where, page)
+
+    async def event(self, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
+        """One event with its payload."""
+        return await queries_events.event(self._engine, project_ids, event_id)
+
+    async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
+        """The events around one."""
+        return await queries_events.neighbours(self._engine, where, event)
+
+    async def tag_distribution(self, where: EventFilter, keys: Sequence[str], top: int = 5) -> list[TagCount]:
+        """The most frequent values of tags."""
+        return await queries_tags.tag_distribution(self._engine, where, keys, top)
+
+    async def values(self, where: EventFilter, name: str, prefix: str = "", limit: int = 50) -> list[TagCount]:
+        """The values of a field or tag."""
+        return await queries_tags.values(self._engine, where, name, prefix, limit)
+
+    async def count(self, where: EventFilter) -> tuple[int, int]:
+        """(events, users)."""
+        return await queries_groups.count(self._engine, self._issues, where)
+
+    async def metric_summaries(
+        self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
+    ) -> list[MetricSummary]:
+        """Percentiles of measurements."""
+        return await queries_metrics.metric_summaries(self._engine, self._metrics, where, metrics, by_url, limit)
+
+    async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
+        """Single samples."""
+        return await queries_metrics.measurements(self._engine, where, metric, page)
+
+    async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:
+        """Recorded sessions."""
+        return await queries_visits.replays(self._engine, where, page)
+
+    async def replay(self, project_ids: Sequence[int], replay_id: str) -> ReplaySummary | None:
+        """One recorded session."""
+        return await queries_visits.replay(self._engine, project_ids, replay_id)
+
+    async def releases(self, where: EventFilter, limit: int = 100) -> list[ReleaseSummary]:
+        """Releases."""
+        return await queries_visits.releases(self._engine, where, limit)
+
+    async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
+        """What was not kept."""
+        return await queries_visits.outcomes(self._engine, where)

@@ -1,0 +1,122 @@
+"""Storing batches, exactly once in effect, and asking what is stored: `write`, `present`, `seen`.
+
+The order matters: `event_ids` comes last, so that it never claims an event that is absent. Killed in between, the batch
+is done again under the same `batch_id`, and each table is asked which ordinals it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from appliance.model import TABLES, Batch
+
+from .engine import Client, Engine, InsertContext
+from .errors import is_memory_refusal, translate
+from .rows import COLUMNS, Columns, blocks, id_blocks, id_hash, rows_of
+
+MEMORY_PATIENCE: Final = 30.0  # seconds for which an insert refused for memory is tried in smaller blocks
+FIRST_WAIT: Final = 0.05  # seconds; merges give memory back within a few of these
+LONGEST_WAIT: Final = 2.0
+IDS_PER_QUERY: Final = 2_000  # 42 KB of digits; servers take form fields up to 128 KB
+
+
+class Writer:
+    """Writes through the engine's one writing client."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._contexts: dict[str, InsertContext] = {}  # used in the writing thread only
+
+    async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None) -> None:
+        """Store a batch, or of it only what is `missing`."""
+        work: list[Columns] = []
+        for table in TABLES:
+            rows = rows_of(batch, table)
+            if missing is not None:
+                wanted = missing.get(table, frozenset())
+                rows = [row for row in rows if row.ordinal in wanted]  # pyright: ignore[reportAttributeAccessIssue]
+            if rows:
+                work.extend(blocks(table, rows, batch.batch_id))
+        if missing is None:
+            work.extend(id_blocks(batch))
+        else:
+            stored = await self._stored_ids(batch)
+            work.extend(id_blocks(batch, lambda ordinal: ordinal not in stored))
+        for block in work:
+            await self._engine.run("write", f"writing to {block.table}", lambda c, b=block: self._insert(c, b))
+
+    def _insert(self, client: Client, block: Columns) -> None:
+        """Insert a block; refused for memory, in ever smaller ones: nothing is dropped for want of memory."""
+        pending = deque([block])
+        wait, deadline = FIRST_WAIT, time.monotonic() + MEMORY_PATIENCE
+        while pending:
+            part = pending.popleft()
+            try:
+                self._insert_once(client, part)
+            except Exception as error:
+                if not is_memory_refusal(error) or time.monotonic() > deadline:
+                    raise translate(error, f"writing {part.count} rows to {part.table}") from error
+                pending.extendleft(reversed(part.halves() if part.count > 1 else (part,)))
+                time.sleep(wait)  # in the writing thread; merges that hold the memory go on meanwhile
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    def _insert_once(self, client: Client, block: Columns) -> None:
+        context = self._contexts.get(block.table)
+        if context is None:
+            columns = COLUMNS[block.table]
+            context = client.create_insert_context(block.table, columns, column_oriented=True)
+            self._contexts[block.table] = context
+        context.req_block_size = block.count  # one block: what arrives in two may become visible in two
+        context.data = block.data
+        try:
+            client.insert(context=context)
+        except BaseException:
+            # A context that failed keeps its half-read state.
+            self._contexts.pop(block.table, None)
+            raise
+
+    async def _stored_ids(self, batch: Batch) -> frozenset[int]:
+        times = [row.received_at for rows in (batch.events, batch.measurements, batch.page_views) for row in rows]
+        if not times:
+            return frozenset()
+        found = await present(self._engine, ("event_ids",), batch.batch_id, (min(times), max(times)))
+        return found["event_ids"]
+
+
+async def present(
+    engine: Engine, tables: Sequence[str], batch_id: int, received: tuple[int, int]
+) -> Mapping[str, frozenset[int]]:
+    """Which ordinals each of `tables` has of a batch whose rows were received within [start, end] µs."""
+    of_batch = """
+        batch_id = {batch:UInt128}
+        AND received_at >= fromUnixTimestamp64Micro({start:Int64}, 'UTC')
+        AND received_at <= fromUnixTimestamp64Micro({end:Int64}, 'UTC')
+    """
+    sql = " UNION ALL ".join(f"SELECT '{table}', ordinal FROM {table} WHERE {of_batch}" for table in tables)
+    parameters = {"batch": batch_id, "start": received[0], "end": received[1]}
+    found: dict[str, set[int]] = {table: set() for table in tables}
+    for table, ordinal in await engine.query("asking what is stored of a batch", sql, parameters):
+        found[table].add(int(ordinal))
+    return {table: frozenset(ordinals) for table, ordinals in found.items()}
+
+
+async def seen(
+    engine: Engine, ids: Sequence[tuple[int, str, str]], since: int, ignore_batch: int
+) -> frozenset[tuple[int, str, str]]:
+    """Which of the (project_id, kind, id) other batches stored since a time."""
+    sql = """
+        SELECT project_id, kind, id FROM event_ids
+        WHERE id_hash IN {hashes:Array(UInt64)} AND batch_id != {batch:UInt128}
+        AND received_at >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+    """
+    wanted = frozenset(ids)
+    hashes = sorted({id_hash(*one) for one in wanted})
+    found: set[tuple[int, str, str]] = set()
+    for start in range(0, len(hashes), IDS_PER_QUERY):
+        parameters = {"hashes": hashes[start : start + IDS_PER_QUERY], "batch": ignore_batch, "since": since}
+        rows = await engine.query("looking for duplicates", sql, parameters)
+        found.update((int(project), str(kind), str(identity)) for project, kind, identity in rows)
+    return wanted & found
