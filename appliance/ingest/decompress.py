@@ -42,7 +42,7 @@ class _Decoder(Interface):
 
 
 class _ZlibStream(Interface):
-    """isal's decompression object; its stubs name neither argument."""
+    """isal's decompression object; its stubs name no types."""
 
     @property
     def eof(self) -> bool: ...
@@ -53,7 +53,93 @@ class _ZlibStream(Interface):
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _BrotliStream(Interface):
+    """brotli's decompression object; the package has no types."""
+
+    def process(self, data: bytes, *, output_buffer_limit: int) -> bytes: ...
+
+    def is_finished(self) -> bool: ...
+
+
+class _Zlib:
+    def __init__(self, window_bits: int, *, several: bool = False) -> None:
+        self._decoder: _ZlibStream = isal_zlib.decompressobj(window_bits)  # pyright: ignore[reportUnknownMemberType]
+        self.several = several
+
+    def decode(self, data: bytes) -> bytes:
+        return self._decoder.decompress(data or self._decoder.unconsumed_tail, BLOCK)
+
+    def finished(self) -> bool:
+        return self._decoder.eof
+
+    def rest(self) -> bytes:
+        return self._decoder.unused_data
+
+
+class _Brotli:
+    several = False
+
+    def __init__(self) -> None:
+        import brotli
+
+        self._decoder: _BrotliStream = brotli.Decompressor()  # pyright: ignore[reportUnknownMemberType]
+
+    def decode(self, data: bytes) -> bytes:
+        return self._decoder.process(data, output_buffer_limit=BLOCK)
+
+    def finished(self) -> bool:
+        return self._decoder.is_finished()
+
+    def rest(self) -> bytes:
+        return b""  # brotli itself refuses input behind the end
+
+
+class _Zstd:
+    several = True
+
+    def __init__(self) -> None:
+        from backports import zstd
+
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW_LOG}
+        self._decoder = zstd.ZstdDecompressor(options=options)
+
+    def decode(self, data: bytes) -> bytes:
+        return self._decoder.decompress(data, BLOCK)
+
+    def finished(self) -> bool:
+        return self._decoder.eof
+
+    def rest(self) -> bytes:
+        return self._decoder.unused_data
+
+
+def blocks(body: bytes, encoding: str) -> Iterator[bytes]:
+    """Decompress step by step; each block is at most about `BLOCK` bytes.
+
+    Args:
+        body: the whole body as received, or its beginning.
+        encoding: the Content-Encoding; "" and "identity" give the body itself, in one block.
+
+    Raises:
+        BadEncodingError: at the block where it shows; a truncated body gives what there is first.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in IDENTITY:
+        yield body
+        return
+    try:
+        yield from _streams(body, encoding)
+    except Exception as error:
+        # Compared by name: brotli and zstd are not imported for bodies that do not need them, and isal has no types.
+        if type(error).__name__ in _DECODER_ERRORS:
+            raise BadEncodingError(f"the body is not valid {encoding}: {error}") from error
+        raise
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """The whole body, for the decode worker.
 
     Args:
