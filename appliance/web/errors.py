@@ -102,6 +102,11 @@ def handle_missing(request: AnyRequest, error: Exception) -> Response[Any]:
     return error_response(request, 404, str(error))
 
 
+def handle_unprocessable(request: AnyRequest, error: Exception) -> Response[Any]:
+    """For errors whose text says why something cannot be done and what to do instead."""
+    return error_response(request, 422, str(error))
+
+
 def handle_unavailable(request: AnyRequest, error: Exception) -> Response[Any]:
     """For `StoreUnavailableError`: the store says to try again."""
     _log.warning("store_unavailable", path=request.url.path, request_id=request_id(request), error=str(error))

@@ -6,6 +6,7 @@ No business logic; the nouns' services know nothing of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, cast
 
@@ -103,6 +104,16 @@ def redirect(request: AnyRequest, path: str) -> Response[Any]:
     if is_htmx(request):
         return Response(b"", status_code=204, headers={"HX-Redirect": path})
     return Redirect(path, status_code=303)
+
+
+def toast(text: str, tone: str = "good") -> dict[str, str]:
+    """Headers that make the page's script show a sentence for some seconds, announced politely.
+
+    Args:
+        text: what happened.
+        tone: good or bad.
+    """
+    return {"HX-Trigger": json.dumps({"toast": {"text": text, "tone": tone}})}  # ASCII: it is a header
 
 
 def is_htmx(request: AnyRequest) -> bool:

@@ -17,7 +17,7 @@ from appliance.hookspecs import Clock, StoreUnavailableError
 from appliance.web import errors, headers
 from appliance.web.assets import Assets
 from appliance.web.live import LiveStreams, TooManyStreamsError
-from appliance.web.pages import Shell, ShellSource, is_htmx
+from appliance.web.pages import Shell, ShellSource
 from appliance.web.templating import PageEngine, environment
 
 AnyRequest = Request[Any, Any, State]
@@ -44,7 +44,7 @@ class WebPlugin(InitPlugin):
 
         Args:
             clock: what "3 min ago" counts from.
-            shell: loads what the navigation shows; called once for each full page of somebody signed in.
+            shell: loads what the navigation shows; called once for each request of a page by somebody signed in.
             templates: more folders with templates.
             reload: read templates again when they change.
             assets: the static files; None reads the package's own.
@@ -70,7 +70,7 @@ class WebPlugin(InitPlugin):
         before = cast("Callable[[AnyRequest], Awaitable[Any]] | None", app_config.before_request)
 
         async def load_shell(request: AnyRequest) -> Any:
-            if "user" in request.scope and not _is_api(request) and not is_htmx(request):
+            if "user" in request.scope and not _is_api(request):
                 request.state.shell = await self._shell(request)
             return await before(request) if before is not None else None
 

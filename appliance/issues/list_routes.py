@@ -1,0 +1,258 @@
+"""The list of issues: the page, its parts for htmx, filter menus, bulk actions, the live stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from litestar import Request, get, post
+from litestar.datastructures import FormMultiDict, State
+from litestar.exceptions import NotFoundException
+from litestar.response import Response, Stream, Template
+from msgspec import Struct, structs
+
+from appliance.accounts.access import Actor, Permission, requires
+from appliance.accounts.guards import access_of
+from appliance.accounts.service import AccountService
+from appliance.hookspecs import Clock
+from appliance.issues.list_page import (
+    HOUR,
+    MAX_SEARCH,
+    MENUS,
+    PERIODS,
+    SORT_NAMES,
+    ListAddress,
+    controls,
+    value_choices,
+)
+from appliance.issues.search import parse_search
+from appliance.issues.service import IssueService
+from appliance.issues.views import (
+    MAX_BULK,
+    Ignore,
+    IssueActionError,
+    IssueList,
+    IssueNotFoundError,
+    IssueQuery,
+    IssueSort,
+    ParsedSearch,
+    Reopen,
+    ResolveNow,
+)
+from appliance.web.live import LiveStreams, Message
+from appliance.web.pages import Shell, ShellProject, is_htmx, page, redirect, toast
+
+AnyRequest = Request[Any, Any, State]
+
+DAY: Final = 24 * HOUR
+MINUTE: Final = 60_000_000  # µs
+LIVE_LOOK: Final = 20  # issues looked at for each change: more at once are a storm, and "20 new" says as much
+LIVE_SECONDS: Final = 2.0  # between two looks at the marker: "within two seconds"
+PAGE_SIZE: Final = 25  # fills a screen; each row costs a sparkline
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """What one request for the list is about."""
+
+    address: ListAddress
+    project: ShellProject | None
+    parsed: ParsedSearch
+    found: IssueList
+    now: int
+
+
+@get("/issues", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
+async def issue_list(request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock) -> Template:
+    """The list, or for htmx the part that filters change, or only more rows."""
+    cursor = request.query_params.get("cursor", "")
+    listing = await _listing(actor, issues, clock, *_address(request), cursor)
+    if is_htmx(request) and request.query_params.get("part") == "rows":
+        return page(request, "issues/rows.html", **_rows_context(actor, listing))
+    shown = await _list_context(request, actor, issues, listing)
+    return page(request, "issues/results.html" if is_htmx(request) else "issues/list.html", **shown)
+
+
+@get("/issues/values/{name:str}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
+async def issue_values(request: AnyRequest, actor: Actor, issues: IssueService, name: str) -> Template:
+    """The values of a filter menu; fetched when the menu is opened."""
+    if name not in MENUS:
+        raise NotFoundException
+    address, project = _address(request)
+    values = await issues.filter_values(actor, name, project_ids=(project.id,) if project else ())
+    return page(
+        request,
+        "issues/values.html",
+        fragment="sheet",
+        key=name,
+        label=MENUS[name],
+        address=address,
+        fragment_only=is_htmx(request),
+        choices=value_choices(address, name, values),
+    )
+
+
+@post("/issues/actions", opt=requires(Permission.ISSUES_WRITE), include_in_schema=False, status_code=200)
+async def issue_actions(request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock) -> Response[Any]:
+    """Resolve, ignore, reopen or merge the selected issues; answers with the list as it then is."""
+    form = await request.form()
+    ids = picked_ids(form)
+    action = str(form.get("action", ""))
+    back = str(form.get("back", "/issues"))
+    try:
+        said = await _act(actor, issues, ids, action)
+    except (IssueActionError, IssueNotFoundError) as error:
+        said = str(error)
+    if not is_htmx(request):
+        return redirect(request, back if urlsplit(back).path == "/issues" else "/issues")
+    listing = await _listing(actor, issues, clock, *_address(request, back))
+    shown = await _list_context(request, actor, issues, listing)
+    return page(request, "issues/results.html", headers=toast(said), **shown)
+
+
+@get("/issues/live", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
+async def issue_live(
+    request: AnyRequest, actor: Actor, issues: IssueService, accounts: AccountService, clock: Clock
+) -> Stream:
+    """New and returned issues as they come, by server-sent events."""
+    _, project = _address(request)
+    live = cast("LiveStreams", request.app.state["live"])
+    wanted = (project.id,) if project else ()
+    token = access_of(request).cookies.read(request, "session")
+
+    async def still_allowed() -> bool:
+        now = await accounts.sessions.actor(token)
+        return now is not None and (now.role, now.project_ids) == (actor.role, actor.project_ids)
+
+    return live.stream(actor.user_id, _news(actor, issues, clock, wanted), still_allowed)
+
+
+async def _news(
+    actor: Actor, issues: IssueService, clock: Clock, project_ids: tuple[int, ...]
+) -> AsyncIterator[Message]:
+    since = clock.now()
+    marker = await issues.marker(actor, project_ids)
+    query = IssueQuery(project_ids=project_ids, limit=LIVE_LOOK, sparklines=False)
+    while True:
+        await clock.sleep(LIVE_SECONDS)
+        now = clock.now()
+        latest = await issues.marker(actor, project_ids)
+        if latest == marker:
+            continue
+        marker = latest
+        found = await issues.list(actor, query)
+        ids = [item.id for item in found.items if max(item.first_seen, item.regressed_at or 0) >= since - MINUTE]
+        since = now
+        if ids:
+            yield Message(event="issues", data={"ids": ids})
+
+
+async def _act(actor: Actor, issues: IssueService, ids: tuple[int, ...], action: str) -> str:
+    if not ids:
+        return "Nothing was selected."
+    if action == "merge":
+        if len(ids) < 2:
+            return "Select at least two issues to merge."
+        # The one with the most events keeps its number: it is the one that people have seen and linked to.
+        found = [(await issues.issue(actor, issue_id)).issue for issue_id in ids]
+        target = max(found, key=lambda issue: (issue.event_count, -issue.id))
+        merged = await issues.merge(actor, target.id, [issue.id for issue in found if issue.id != target.id])
+        return f"Merged {len(merged.merged)} into #{merged.issue_id}."
+    actions = {"resolve": ResolveNow(), "ignore": Ignore(), "reopen": Reopen()}
+    if action not in actions:
+        return "Choose what to do with the selected issues."
+    done = await issues.act(actor, ids, actions[action])
+    words = {"resolve": "Resolved", "ignore": "Ignored", "reopen": "Reopened"}[action]
+    count = len(done.changed)
+    return f"{words} {count} issue{'' if count == 1 else 's'}." if count else "They already were so."
+
+
+def picked_ids(form: FormMultiDict) -> tuple[int, ...]:
+    """The issue numbers in a form, each once, at most `MAX_BULK`."""
+    texts = [str(value).removeprefix("#") for value in form.getall("id", [])]
+    numbers = dict.fromkeys(int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 19)
+    return tuple(numbers)[:MAX_BULK]
+
+
+def _address(request: AnyRequest, back: str = "") -> tuple[ListAddress, ShellProject | None]:
+    """Where the list stands, by the query (or the address that a form came from); nonsense becomes the default."""
+    params = dict(parse_qsl(urlsplit(back).query, max_num_fields=20)) if back else request.query_params
+    sort, period, slug = params.get("sort", ""), params.get("period", ""), params.get("project", "")
+    address = ListAddress(
+        q=params.get("q", "").strip()[:MAX_SEARCH],
+        project=slug,
+        sort=sort if sort in SORT_NAMES else "last_seen",
+        period=period if period in PERIODS else "",
+    )
+    shell = cast("Shell", request.state.shell)
+    project = next((project for project in shell.projects if project.slug == slug), None)
+    if slug and project is None:
+        raise NotFoundException(f"There is no project {slug}, or you are not a member of it.")
+    return address, project
+
+
+async def _listing(
+    actor: Actor,
+    issues: IssueService,
+    clock: Clock,
+    address: ListAddress,
+    project: ShellProject | None,
+    cursor: str = "",
+) -> Listing:
+    parsed = parse_search(address.q)
+    now, length = clock.now(), PERIODS[address.period][1]
+    query = structs.replace(
+        parsed.query,
+        project_ids=(project.id,) if project else (),
+        sort=cast("IssueSort", address.sort),
+        start=max(parsed.query.start, now - length) if length else parsed.query.start,
+        limit=PAGE_SIZE,
+        cursor=cursor,
+    )
+    found = await issues.list(actor, query)
+    parsed = structs.replace(parsed, query=query)
+    return Listing(address=address, project=project, parsed=parsed, found=found, now=now)
+
+
+def _rows_context(actor: Actor, listing: Listing) -> dict[str, Any]:
+    found = listing.found
+    return {
+        "issues": found.items,
+        "may_write": actor.may(Permission.ISSUES_WRITE),
+        "project": listing.project,
+        "query": listing.parsed.query,
+        "new_since": listing.now - DAY,
+        "more_href": listing.address.href(cursor=found.next) if found.next else "",
+        "spark_title": _spark_title(listing),
+    }
+
+
+async def _list_context(request: AnyRequest, actor: Actor, issues: IssueService, listing: Listing) -> dict[str, Any]:
+    shell = cast("Shell", request.state.shell)
+    address, found, project = listing.address, listing.found, listing.project
+    counts = await issues.state_counts(actor, listing.parsed.query.project_ids)
+    around = controls(address, listing.parsed.query, counts)
+    filtered = bool(address.period or listing.parsed.query.text or around.chips)
+    count = len(found.items)
+    return {
+        **_rows_context(actor, listing),
+        "heading": f"Issues of {project.name}" if project else "Issues",
+        "address": address,
+        "controls": around,
+        "menus": [(key, label) for key, label in MENUS.items() if key != "level"],
+        "errors": listing.parsed.errors,
+        "notes": found.notes,
+        "shown": bool(shell.projects),
+        "waiting": not filtered and counts.open + counts.resolved + counts.ignored == 0,
+        "filtered": filtered,
+        "shown_words": f"{count}{' and more' if found.next else ''} issue{'' if count == 1 else 's'}",
+        "all_states_href": around.states[-1].href,
+        "live_href": address.href("/issues/live") if shell.projects else "",
+    }
+
+
+def _spark_title(listing: Listing) -> str:
+    if not listing.found.start:
+        return "Trend"
+    hours = round((listing.now - listing.found.start) / HOUR)
+    return f"{hours} h" if hours <= 48 else f"{round(hours / 24)} days"
