@@ -7,7 +7,7 @@ starting. Each change that a cookie could cause needs a CSRF token bound to that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ from appliance.accounts.access import AccessError, Actor, ForbiddenError, NotSig
 from appliance.accounts.cookies import Cookies, send_cookies
 from appliance.accounts.service import AccountService, Client
 from appliance.accounts.tokens import csrf_token_is_valid, new_csrf_token, new_secret
+from appliance.ingest.addresses import TrustedProxies
 from appliance.web.errors import handle_refusal
 
 AnyRequest = Request[Any, Any, State]
@@ -49,19 +50,17 @@ class UndeclaredRouteError(Exception):
 class AccessPlugin(InitPlugin):
     """Everything of accounts that guards the application, as one Litestar plugin."""
 
-    def __init__(
-        self, accounts: AccountService, site_url: str, address_of: Callable[[Scope], str] | None = None
-    ) -> None:
+    def __init__(self, accounts: AccountService, site_url: str, proxies: TrustedProxies | None = None) -> None:
         """Make it.
 
         Args:
             accounts: knows sessions and tokens.
             site_url: where people reach the appliance: decides on cookies and on what our own origin is.
-            address_of: the client's address, trusted proxies considered; None: the connection's other end.
+            proxies: whose X-Forwarded-For is believed; None: nobody's.
         """
         self._accounts = accounts
         self._site = _origin(site_url)
-        self._address_of = address_of or _peer
+        self._proxies = proxies or TrustedProxies([])
         self.cookies = Cookies(site_url)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -77,7 +76,10 @@ class AccessPlugin(InitPlugin):
 
     def client(self, connection: Connection) -> Client:
         """The browser that asks, for throttling and the list of sessions."""
-        return Client(address=self._address_of(connection.scope), user_agent=connection.headers.get("user-agent", ""))
+        peer = connection.client.host if connection.client else ""
+        forwarded = ",".join(connection.headers.getall("x-forwarded-for", []))
+        address = self._proxies.client(peer, forwarded)
+        return Client(address=address, user_agent=connection.headers.get("user-agent", ""))
 
     async def guard(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Litestar's guard of every route.
@@ -221,11 +223,6 @@ def _origin(url: str) -> str:
     default = {"http": 80, "https": 443}.get(parts.scheme)
     suffix = f":{port}" if port is not None and port != default else ""
     return f"{parts.scheme}://{(parts.hostname or '').lower()}{suffix}"
-
-
-def _peer(scope: Scope) -> str:
-    client = cast("tuple[str, int] | None", _plain(scope).get("client"))
-    return client[0] if client else ""
 
 
 def _plain(scope: Scope) -> dict[str, Any]:

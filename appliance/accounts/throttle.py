@@ -7,7 +7,6 @@ An account is named by a hash of what was typed, whether it exists or not, so th
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.accounts.access import WaitError
 from appliance.accounts.models import SignInFailureModel
 from appliance.hookspecs import Clock
+from appliance.ingest.addresses import parse_address, rate_key
 from appliance.metadata.database import Database
 
 WINDOW_SECONDS: Final = 15 * 60
@@ -38,15 +38,7 @@ def account_key(email_key: str, what: str = "account") -> str:
 
 def address_key(address: str, what: str = "address") -> str:
     """The name under which attempts from an address are counted; a whole /64 is one IPv6 client."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return f"{what}:unknown"
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return f"{what}:{ip.ipv4_mapped}"
-        return f"{what}:{ipaddress.ip_network((int(ip), 64), strict=False).network_address}"
-    return f"{what}:{ip}"
+    return f"{what}:{rate_key(parse_address(address)) or 'unknown'}"
 
 
 class Throttle:
