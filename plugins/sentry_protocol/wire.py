@@ -1,0 +1,178 @@
+"""A Sentry event as nearly all SDKs send it, as types: decoding into them checks and reads at once.
+
+Whatever does not fit (a string where an object belongs, nesting beyond what SDKs produce, numbers beyond 64 bits) is
+refused here and read by `lenient` instead, into the same structs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+from msgspec import Meta, Struct
+
+from appliance.model import Frame, Json, JsonObject
+
+_LEVELS: Final = (
+    7  # of nesting in extra and contexts; SDKs cut at 3, state libraries at 5; the type grows by two each level
+)
+
+if TYPE_CHECKING:
+    Value: TypeAlias = Json
+    Object: TypeAlias = JsonObject
+else:
+    # The bounds of `appliance.decoding.json_value`, so that both ways of reading give the same.
+    Scalar = bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | str | None
+    Key = Annotated[str, Meta(max_length=512)]
+    Value = Scalar
+    for _ in range(_LEVELS):
+        Value = (
+            Scalar
+            | Annotated[list[Value], Meta(max_length=1_000)]
+            | Annotated[dict[Key, Value], Meta(max_length=1_000)]
+        )
+    Object = Annotated[dict[Key, Value], Meta(max_length=1_000)]
+
+Integer: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Text: TypeAlias = str | None
+Time: TypeAlias = float | int | str | None
+
+
+class WireMechanism(Struct):
+    """How an exception was caught."""
+
+    type: Text = None
+    handled: bool | None = None
+
+
+class WireStacktrace(Struct):
+    """Frames, oldest first. They have the model's own names, so they are read straight into it."""
+
+    frames: list[Frame] | None = None
+
+
+class WireException(Struct):
+    """One exception of a chain."""
+
+    type: Text = None
+    value: Text = None
+    module: Text = None
+    mechanism: WireMechanism | None = None
+    stacktrace: WireStacktrace | None = None
+
+
+class WireExceptions(Struct):
+    """The chain, innermost cause first."""
+
+    values: list[WireException] | None = None
+    mechanism: WireMechanism | None = None  # browser 5 puts it here
+
+
+class WireCrumb(Struct):
+    """One breadcrumb."""
+
+    timestamp: Time = None
+    type: Text = None
+    category: Text = None
+    level: Text = None
+    message: Text = None
+    data: Object | None = None
+    event_id: Text = None
+
+
+class WireCrumbs(Struct):
+    """Breadcrumbs as Python and raven-js wrap them."""
+
+    values: list[WireCrumb] | None = None
+
+
+class WireThread(Struct):
+    """A thread, of which the browser has one."""
+
+    crashed: bool | None = None
+    current: bool | None = None
+    stacktrace: WireStacktrace | None = None
+
+
+class WireThreads(Struct):
+    """All threads."""
+
+    values: list[WireThread] | None = None
+
+
+class WireMessage(Struct):
+    """`logentry`: a template and its parameters."""
+
+    message: Text = None
+    formatted: Text = None
+    params: list[Value] | None = None
+
+
+class WireRequest(Struct):
+    """The page, or the request of a server."""
+
+    url: Text = None
+    method: Text = None
+    query_string: Text = None
+    headers: dict[str, str] | None = None
+    data: Value = None
+    cookies: dict[str, str] | None = None
+    env: Object | None = None
+
+
+class WireImage(Struct):
+    """An entry of `debug_meta`; source maps have both."""
+
+    code_file: Text = None
+    debug_id: Text = None
+
+
+class WireDebugMeta(Struct):
+    """Bundles with their debug ids."""
+
+    images: list[WireImage] | None = None
+
+
+class WireSettings(Struct):
+    """What the SDK asks of the server."""
+
+    infer_ip: Text = None
+
+
+class WireSdk(Struct):
+    """Who sends."""
+
+    name: Text = None
+    version: Text = None
+    settings: WireSettings | None = None
+
+
+class WireEvent(Struct):
+    """An event item, or the body of /store/."""
+
+    event_id: Text = None
+    type: Text = None
+    timestamp: Time = None
+    platform: Text = None
+    level: Text = None
+    logger: Text = None
+    message: Text = None
+    logentry: WireMessage | None = None
+    transaction: Text = None
+    release: Text = None
+    dist: Text = None
+    environment: Text = None
+    server_name: Text = None
+    culprit: Text = None
+    fingerprint: list[str] | None = None
+    exception: WireExceptions | None = None
+    stacktrace: WireStacktrace | None = None
+    threads: WireThreads | None = None
+    breadcrumbs: list[WireCrumb] | WireCrumbs | None = None
+    user: Object | None = None
+    request: WireRequest | None = None
+    tags: dict[str, Integer | str | float | bool | None] | None = None
+    contexts: Object | None = None
+    extra: Object | None = None
+    modules: dict[str, str] | None = None
+    debug_meta: WireDebugMeta | None = None
+    sdk: WireSdk | None = None
