@@ -46,6 +46,7 @@ from appliance.spool.record import SpooledDrops, SpooledRecord, SpooledRecordErr
 CHUNK_RECORDS: Final = 64  # enough that a processor's fixed cost vanishes, few enough that the worker stays small
 CHUNK_BYTES: Final = 2 * 1024 * 1024  # of spooled bytes, for the same reason
 MAX_DETAIL: Final = 1_000
+MAX_QUANTITY: Final = 1_000_000_000  # of one client report: sums of what strangers claim must stay within 64 bits
 DAY: Final = 86_400 * MICROSECONDS
 _LAST_ORDINAL: Final = ORDINALS_PER_RECORD - 1  # of a record: kept free for "too many items"
 
@@ -248,9 +249,10 @@ def _add_item(chunk: Chunk, place: Place, item: Item) -> None:
         item = _outcome(item, str(error))
         add_row(chunk.batch, other_row(item, place))
     if isinstance(item, Outcome):
+        quantity = min(max(item.quantity, 0), MAX_QUANTITY)
         source = "client" if item.source == "client" else "pipeline"
         chunk.drops.append(
-            Drop(place.received_at // DAY, place.project_id, source, item.reason, item.category, item.quantity)
+            Drop(place.received_at // DAY, place.project_id, source, item.reason, item.category, quantity)
         )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from msgspec import Struct, field
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.metadata.database import Database
 from appliance.pipeline.models import IntentModel
 from appliance.spool.framing import Position, SpoolRange
 
-RETRIES: int = 0  # the epoch under which retries of dead letters stand; a spool's own is never 0
+RETRIES: Final = 0  # the epoch under which retries of dead letters stand; a spool's own is never 0
 
 
 class Intent(Struct, kw_only=True):
@@ -47,9 +48,7 @@ async def load(database: Database, epoch: int) -> Progress:
     """What is known of a spool."""
     async with database.read() as session:
         rows = await session.scalars(
-            select(IntentModel)
-            .where(IntentModel.epoch == epoch)
-            .order_by(IntentModel.segment, IntentModel.start)
+            select(IntentModel).where(IntentModel.epoch == epoch).order_by(IntentModel.segment, IntentModel.start)
         )
         found = list(rows)
     unfinished = [
@@ -125,7 +124,7 @@ async def forget(session: AsyncSession, intent: Intent) -> None:
     await session.execute(delete(IntentModel).where(*_is(intent)))
 
 
-def _is(intent: Intent) -> tuple[object, ...]:
+def _is(intent: Intent) -> tuple[ColumnElement[bool], ...]:
     return (
         IntentModel.epoch == intent.epoch,
         IntentModel.segment == intent.segment,

@@ -64,7 +64,9 @@ class RangeDecoder:
             try:
                 return await self._worker.decode(replace(job, careful=attempt > 1), self._timeout)
             except WorkerDiedError as error:
-                log.warning("decode worker died", segment=job.segment, start=job.start, attempt=attempt, how=error.detail)
+                log.warning(
+                    "decode worker died", segment=job.segment, start=job.start, attempt=attempt, how=error.detail
+                )
                 attempt = await self._note_attempt()
         return await self._apart(job)
 
@@ -106,7 +108,9 @@ class RangeDecoder:
             middle = (first + last) // 2
             return [(middle, last), (first, middle)]
         offset, payload = raws[suspect]
-        log.warning("record made a dead letter", segment=job.segment, offset=offset, reason=error.reason, how=error.detail)
+        log.warning(
+            "record made a dead letter", segment=job.segment, offset=offset, reason=error.reason, how=error.detail
+        )
         await self._bury(dead_record(job, suspect, offset, payload, error.reason, error.detail), offset)
         job.skip.append(offset)
         return [(suspect + 1, last), (first, suspect)]
