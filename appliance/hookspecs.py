@@ -52,6 +52,7 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     summary: str = ""
 
 
+@runtime_checkable
 class Clock(Interface):
     """Time, as something that tests can move."""
 
