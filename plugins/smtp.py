@@ -127,7 +127,7 @@ class SmtpNotifier(Notifier):
         if not notification.recipients:
             raise DeliveryError("There is no address to send to.", retryable=False, stage="accept", about_message=True)
         recipients = notification.recipients[:MAX_RECIPIENTS]
-        name, sender = parseaddr(self._context.mail_from)
+        name, sender = _sender(self._context.mail_from)
         message = Message(
             subject=" ".join(notification.subject.splitlines()),
             mail_from=(name, sender),
@@ -267,11 +267,13 @@ class _Conversation:
     def failure(self, error: BaseException) -> DeliveryError:
         """What went wrong, in words, with the step and whether trying again can help."""
         host, stage = f"{self._config.host}:{_port(self._config)}", self._stage
+        if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
+            error = error.__context__  # smtplib hides why behind its own
         if isinstance(error, (smtplib.SMTPRecipientsRefused, smtplib.SMTPResponseException)):
             return _refusal(error, stage)
         if isinstance(error, (smtplib.SMTPNotSupportedError, UnicodeError)):
             return DeliveryError(f"{host} cannot be used as configured: {error}.", retryable=False, stage=stage)
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLError) and stage in {"connect", "tls"}:
             invalid = isinstance(error, ssl.SSLCertVerificationError)
             why = f"its certificate is not valid: {error.verify_message}" if invalid else error.reason or str(error)
             return DeliveryError(f"No TLS with {host}: {why}.", stage="tls")
@@ -346,8 +348,14 @@ def _message_id(notification_id: str, sender: str) -> str:
 
 def _helo_name(mail_from: str) -> str:
     """What we call ourselves: the standard library would ask the DNS, which can take seconds."""
-    domain = re.sub(r"[^A-Za-z0-9.-]", "", parseaddr(mail_from)[1].rpartition("@")[2])
+    domain = re.sub(r"[^A-Za-z0-9.-]", "", _sender(mail_from)[1].rpartition("@")[2])
     return domain if "." in domain else "[127.0.0.1]"
+
+
+def _sender(mail_from: str) -> tuple[str, str]:
+    """Name and address, also of a name with commas that nobody quoted."""
+    name, bracket, address = mail_from.strip().removesuffix(">").rpartition("<")
+    return (name.strip().strip('"'), address.strip()) if bracket else parseaddr(mail_from)
 
 
 def _ascii(address: str) -> str:
