@@ -70,6 +70,7 @@ class IssueReleaseModel(Base):
     """An issue's events in one release (at most 200 releases an issue, then the rest is not listed)."""
 
     __tablename__ = "issue_releases"
+    __table_args__ = (Index("ix_issue_releases_release", "release"),)  # "when was this release first seen?"
 
     issue_id: Mapped[int] = mapped_column(ForeignKey("issues.id", ondelete="CASCADE"), primary_key=True)
     release: Mapped[str] = mapped_column(String(200), primary_key=True)

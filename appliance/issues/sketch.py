@@ -7,6 +7,8 @@ all 1,024 bytes. Both begin with their form's byte; b"" is the empty sketch. Ord
 from __future__ import annotations
 
 import math
+import struct
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,7 +19,7 @@ _SPARSE: Final = b"s"
 _DENSE: Final = b"d"
 _ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
 _POWERS: Final = tuple(2.0**-rank for rank in range(64))
-_SIZE: Final = 1 + REGISTERS
+NOBODY: Final = _SPARSE  # an empty sketch that is there: see `IssueModel.user_sketch`
 
 
 def add(sketch: bytes, users: Iterable[int]) -> bytes:
@@ -62,38 +64,50 @@ def _place(user: int) -> tuple[int, int]:
     return register, (64 - PRECISION) - rest.bit_length() + 1
 
 
+# A sparse entry is 10 bits of register above 6 of rank, so that sorted entries are sorted by register.
+
+
+def _sparse(sketch: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(sketch) // 2}H", sketch[1:]) if sketch else ()
+
+
 def _entries(sketch: bytes) -> list[tuple[int, int]]:
     if sketch[:1] == _DENSE:
         return [(register, rank) for register, rank in enumerate(sketch[1:]) if rank]
-    body = sketch[1:]
-    return [_unpack(body[at] << 8 | body[at + 1]) for at in range(0, len(body) - 1, 2)]
-
-
-def _unpack(entry: int) -> tuple[int, int]:
-    return entry >> 6, entry & 63  # 10 bits of register, 6 of rank
+    return [(entry >> 6, entry & 63) for entry in _sparse(sketch)]
 
 
 def _raise_registers(sketch: bytes, entries: list[tuple[int, int]]) -> bytes:
     if not entries:
         return sketch
-    if sketch[:1] == _DENSE and len(sketch) == _SIZE:
-        changed = [(register, rank) for register, rank in entries if sketch[1 + register] < rank]
-        if not changed:
-            return sketch
-        dense = bytearray(sketch)
-        for register, rank in changed:
-            dense[1 + register] = max(dense[1 + register], rank)
-        return bytes(dense)
-    known = dict(_entries(sketch))
-    before = len(known), sum(known.values())
-    for register, rank in entries:
-        if known.get(register, 0) < rank:
-            known[register] = rank
-    if before == (len(known), sum(known.values())):
+    return _raise_dense(sketch, entries) if sketch[:1] == _DENSE else _raise_sparse(sketch, entries)
+
+
+def _raise_dense(sketch: bytes, entries: list[tuple[int, int]]) -> bytes:
+    if all(sketch[1 + register] >= rank for register, rank in entries):
         return sketch
-    if len(known) > MAX_SPARSE:
-        dense = bytearray(REGISTERS)
-        for register, rank in known.items():
-            dense[register] = rank
-        return _DENSE + bytes(dense)
-    return _SPARSE + b"".join((register << 6 | rank).to_bytes(2, "big") for register, rank in sorted(known.items()))
+    dense = bytearray(sketch)
+    for register, rank in entries:
+        dense[1 + register] = max(dense[1 + register], rank)
+    return bytes(dense)
+
+
+def _raise_sparse(sketch: bytes, entries: list[tuple[int, int]]) -> bytes:
+    known = list(_sparse(sketch))
+    changed = False
+    for register, rank in entries:
+        at = bisect_left(known, register << 6)
+        if at == len(known) or known[at] >> 6 != register:
+            known.insert(at, register << 6 | rank)
+            changed = True
+        elif known[at] & 63 < rank:
+            known[at] = register << 6 | rank
+            changed = True
+    if not changed:
+        return sketch
+    if len(known) <= MAX_SPARSE:
+        return _SPARSE + struct.pack(f"<{len(known)}H", *known)
+    dense = bytearray(REGISTERS)
+    for entry in known:
+        dense[entry >> 6] = entry & 63
+    return _DENSE + bytes(dense)
