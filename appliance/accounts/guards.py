@@ -81,6 +81,11 @@ class AccessPlugin(InitPlugin):
         address = self._proxies.client(peer, forwarded)
         return Client(address=address, user_agent=connection.headers.get("user-agent", ""))
 
+    async def still(self, connection: Connection, actor: Actor) -> bool:
+        """Whether the session lives on, with the same role and projects: asked while a long answer is being sent."""
+        now = await self._cookie(connection)
+        return now is not None and (now.role, now.project_ids) == (actor.role, actor.project_ids)
+
     async def guard(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Litestar's guard of every route.
 
