@@ -127,9 +127,9 @@ def bound_event(event: Event, size: int) -> Event:
     _bound_rest(event, notes)
     if event.request is not None:
         _bound_request(event.request, notes)
-    if event.user is not None:
-        for name in ("id", "email", "username", "ip_address"):
-            setattr(event.user, name, cut(getattr(event.user, name), MAX_LABEL))
+    if (user := event.user) is not None:
+        user.id, user.email = cut(user.id, MAX_LABEL), cut(user.email, MAX_LABEL)
+        user.username, user.ip_address = cut(user.username, MAX_LABEL), cut(user.ip_address, MAX_LABEL)
     if size > _SURELY_SMALL:
         _fit_payload(event, notes)
     if notes:
@@ -159,10 +159,8 @@ def _bound_frames(frames: list[Frame], notes: list[str]) -> list[Frame]:
         notes.append(f"frames: the first and last {half} of {len(frames)} kept")
         frames = frames[:half] + frames[-half:]
     for frame in frames:
-        if len(frame.filename) > MAX_URL:
-            frame.filename = cut(frame.filename, MAX_URL)
-        if len(frame.function) > MAX_FUNCTION:
-            frame.function = cut(frame.function, MAX_FUNCTION)
+        if len(frame.filename) + len(frame.function) > MAX_FUNCTION:
+            frame.filename, frame.function = cut(frame.filename, MAX_URL), cut(frame.function, MAX_FUNCTION)
         if frame.abs_path or frame.module or frame.context_line is not None:
             _bound_frame(frame)
     return frames
@@ -186,7 +184,7 @@ def _bound_rest(event: Event, notes: list[str]) -> None:
     for crumb in event.breadcrumbs:
         if len(crumb.message) > MAX_MESSAGE:
             crumb.message = cut(crumb.message, MAX_MESSAGE)
-        if len(crumb.category) > MAX_LABEL or len(crumb.type) > MAX_LABEL or len(crumb.level) > MAX_LABEL:
+        if len(crumb.category) + len(crumb.type) + len(crumb.level) > MAX_LABEL:
             crumb.category, crumb.type, crumb.level = (
                 cut(found, MAX_LABEL) for found in (crumb.category, crumb.type, crumb.level)
             )

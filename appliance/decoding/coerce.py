@@ -33,8 +33,12 @@ def text(value: Json) -> str:
 
 def line(value: Json) -> str:
     """A string on one line, without blanks at its ends: for labels such as a release or a user's id."""
-    found = text(value).strip()
-    return " ".join(found.split()) if "\n" in found or "\r" in found or "\t" in found else found
+    if value is None:
+        return ""
+    if type(value) is str and value.isprintable():  # neither controls nor surrogates
+        return value.strip()
+    found = text(value)
+    return " ".join(found.split())
 
 
 def clean(value: str) -> str:
@@ -114,7 +118,7 @@ def json_value(value: Json, depth: int = MAX_DEPTH) -> Json:
             return {clean(key[:_MAX_KEY]): json_value(entry, depth - 1) for key, entry in entries}
 
 
-def _scalar(value: str | None | bool | int | float) -> str | None | bool | int | float:
+def _scalar(value: str | bool | int | float | None) -> str | bool | int | float | None:
     match value:
         case str():
             return clean(value) if len(value) <= _MAX_STRING else clean(value[: _MAX_STRING - 1]) + "…"

