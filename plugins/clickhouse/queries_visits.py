@@ -75,6 +75,8 @@ def _any_replay_with(conditions: Conditions, column: str, values: Sequence[str])
 
 async def replay(reader: Reader, project_ids: Sequence[int], replay_id: str) -> ReplaySummary | None:
     """One recorded session."""
+    if not replay_id:
+        return None
     conditions = Conditions()
     select_fields(conditions, EventFilter(project_ids=tuple(project_ids), replay_id=replay_id), REPLAY_FIELDS)
     sql = f"{_REPLAYS.format(where=conditions.sql)} ORDER BY begun LIMIT 1"

@@ -1,0 +1,417 @@
+"""An `EventStore` in dictionaries: what the contract means, in the fewest words. For tests, never for an appliance.
+
+It passes the suite in `appliance.testing.event_store`, opens at once and forgets everything when it is dropped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from appliance.hookspecs import (
+    BadCursorError,
+    Bucket,
+    Clock,
+    Dropped,
+    EventFilter,
+    EventNotFoundError,
+    EventStore,
+    EventStoreError,
+    EventSummary,
+    GroupStats,
+    Measure,
+    MetricSummary,
+    Neighbours,
+    Page,
+    ReleaseSummary,
+    ReplaySummary,
+    StoreStats,
+    TableStats,
+    TagCount,
+)
+from appliance.model import (
+    TABLES,
+    Batch,
+    Event,
+    EventRow,
+    JsonObject,
+    MeasurementRow,
+    OutcomeRow,
+    PageViewRow,
+    ReplaySegmentRow,
+    SessionRow,
+    SpanRow,
+)
+from appliance.testing.clock import FakeClock
+
+Row = EventRow | MeasurementRow | PageViewRow | SessionRow | SpanRow | ReplaySegmentRow | OutcomeRow
+R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow)
+T = TypeVar("T")
+
+DAY: Final = 86_400_000_000
+FOREVER: Final = 1 << 62
+BUILT_IN: Final = ("browser", "os", "device", "release", "environment", "url", "level")
+MENU_FIELDS: Final = (*BUILT_IN, "kind", "user_id")
+ID_FIELDS: Final = {
+    "events": ("event", "event_id"), "measurements": ("measurement", "measurement_id"),
+    "page_views": ("page_view", "page_view_id"),
+}  # fmt: skip
+# Filter field → row field. A field that a row does not have filters nothing.
+FIELDS: Final = {
+    "group_hashes": "group_hash", "kinds": "kind", "levels": "level", "environments": "environment",
+    "releases": "release", "browsers": "browser", "oses": "os", "devices": "device", "user_ids": "user_id",
+    "urls": "url", "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id",
+}  # fmt: skip
+
+
+class MemoryStore(EventStore):
+    """Everything in memory.
+
+    `fail_before` lets a test break a write: the error is raised when the turn of that table comes, after the tables
+    before it were written, as a real store may.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        """Args: clock: for "today"; a `FakeClock` by default."""
+        self._clock = clock or FakeClock()
+        self.tables: dict[str, dict[tuple[int, int], Row]] = {name: {} for name in TABLES}
+        self.fail_before: dict[str, EventStoreError] = {}
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    # ── writing ──
+
+    async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None = None) -> None:
+        for table in TABLES:
+            rows: list[Row] = getattr(batch, table)
+            if rows and table in self.fail_before:
+                raise self.fail_before[table]
+            for row in rows:
+                if missing is None or row.ordinal in missing.get(table, ()):
+                    self.tables[table][(batch.batch_id, row.ordinal)] = row
+
+    async def present(self, batch_id: int, received: tuple[int, int]) -> Mapping[str, frozenset[int]]:
+        first, last = received
+        return {
+            table: frozenset(
+                ordinal
+                for (batch, ordinal), row in rows.items()
+                if batch == batch_id and first <= row.received_at <= last
+            )
+            for table, rows in self.tables.items()
+        }
+
+    async def seen(
+        self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
+    ) -> frozenset[tuple[int, str, str]]:
+        stored = {
+            (row.project_id, kind, getattr(row, field))
+            for table, (kind, field) in ID_FIELDS.items()
+            for (batch, _), row in self.tables[table].items()
+            if batch != ignore_batch and row.received_at >= since
+        }
+        return frozenset(ids) & stored
+
+    # ── keeping ──
+
+    async def drop_before(self, table: str, received_before: int) -> list[Dropped]:
+        days = self._days(table)
+        return [self._drop(table, day) for day in sorted(days) if (day + 1) * DAY <= received_before]
+
+    async def drop_oldest(self, table: str) -> Dropped | None:
+        past = [day for day in sorted(self._days(table)) if day < self._clock.now() // DAY]
+        return self._drop(table, past[0]) if past else None
+
+    def _days(self, table: str) -> set[int]:
+        if table not in self.tables:
+            raise ValueError(f"no table {table!r}: it must be one of {', '.join(TABLES)}")
+        return {row.received_at // DAY for row in self.tables[table].values()}
+
+    def _drop(self, table: str, day: int) -> Dropped:
+        rows = self.tables[table]
+        gone = [key for key, row in rows.items() if row.received_at // DAY == day]
+        for key in gone:
+            del rows[key]
+        return Dropped(table=table, partition=str(day), rows=len(gone), bytes_on_disk=0)
+
+    async def summarise(self, now: int) -> int:
+        return 0
+
+    async def stats(self) -> StoreStats:
+        tables = tuple(
+            TableStats(
+                table=name, rows=len(rows), bytes_on_disk=0,
+                oldest=min((row.received_at for row in rows.values()), default=0),
+            )
+            for name, rows in self.tables.items()
+        )  # fmt: skip
+        return StoreStats(
+            backend="memory", version="1", schema_version=1, tables=tables, bytes_on_disk=0, memory_bytes=0,
+            memory_limit_bytes=0,
+        )  # fmt: skip
+
+    # ── counting ──
+
+    async def group_stats(
+        self,
+        where: EventFilter,
+        *,
+        order: Literal["last_seen", "first_seen", "events", "users"] = "last_seen",
+        limit: int = 1000,
+    ) -> list[GroupStats]:
+        groups = _grouped((row for row in self._events(where) if row.group_hash), lambda row: row.group_hash)
+        found = [
+            GroupStats(
+                group_hash=group, events=len(rows), users=_users(rows), first_seen=min(row.timestamp for row in rows),
+                last_seen=max(row.timestamp for row in rows),
+            )
+            for group, rows in groups.items()
+        ]  # fmt: skip
+        return sorted(found, key=lambda one: (-getattr(one, order), one.group_hash))[:limit]
+
+    async def group_histograms(self, where: EventFilter, bucket: int) -> Mapping[int, list[Bucket]]:
+        groups = _grouped(self._events(where), lambda row: row.group_hash)
+        return {
+            group: [Bucket(start=one.start, events=one.events) for one in _buckets(groups.get(group, []), bucket)]
+            for group in where.group_hashes
+        }
+
+    async def histogram(self, where: EventFilter, bucket: int) -> list[Bucket]:
+        return _buckets(self._events(where), bucket)
+
+    async def count(self, where: EventFilter) -> tuple[int, int]:
+        rows = self._events(where)
+        return len(rows), _users(rows)
+
+    # ── single events ──
+
+    async def events(self, where: EventFilter, page: Page) -> tuple[list[EventSummary], str]:
+        rows = self._events(where)
+        found, cursor = _page(rows, page, lambda row: (row.timestamp, row.project_id, row.event_id))
+        return [_summary(row) for row in found], cursor
+
+    async def event(self, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
+        for row in self._rows("events", EventRow):
+            if row.project_id in project_ids and row.event_id == event_id:
+                return _summary(row), msgspec.json.decode(row.payload, type=Event) if row.payload else None
+        raise EventNotFoundError(f"There is no event {event_id} here, or retention has dropped it.")
+
+    async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
+        keys = sorted((row.timestamp, row.project_id, row.event_id) for row in self._events(where))
+        here = (event.timestamp, event.project_id, event.event_id)
+        older = [key[2] for key in keys if key < here]
+        newer = [key[2] for key in keys if key > here]
+        return Neighbours(
+            previous=older[-1] if older else "", next=newer[0] if newer else "",
+            oldest=keys[0][2] if keys else "", newest=keys[-1][2] if keys else "",
+        )  # fmt: skip
+
+    # ── values ──
+
+    async def tag_distribution(self, where: EventFilter, keys: Sequence[str], top: int = 5) -> list[TagCount]:
+        rows = self._events(where)
+        result: list[TagCount] = []
+        for key in keys or [*BUILT_IN, *sorted({key for row in rows for key in row.tags} - {"", *BUILT_IN})]:
+            values = Counter(getattr(row, key) if key in BUILT_IN else row.tags.get(key, "") for row in rows)
+            without = values.pop("", 0)
+            ranked = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))[:top]
+            result += [TagCount(key=key, value=value, events=events) for value, events in ranked]
+            if without:
+                result.append(TagCount(key=key, value="", events=without))
+        return result
+
+    async def values(self, where: EventFilter, name: str, prefix: str = "", limit: int = 50) -> list[TagCount]:
+        groups = _grouped(
+            self._events(where), lambda row: getattr(row, name) if name in MENU_FIELDS else row.tags.get(name, "")
+        )
+        found = [
+            TagCount(key=name, value=value, events=len(rows), last_seen=max(row.timestamp for row in rows))
+            for value, rows in groups.items()
+            if value and value.lower().startswith(prefix.lower())
+        ]
+        return sorted(found, key=lambda one: (-one.events, one.value))[:limit]
+
+    # ── measurements ──
+
+    async def metric_summaries(
+        self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
+    ) -> list[MetricSummary]:
+        rows = [
+            row for row in self._select("measurements", MeasurementRow, where) if row.metric in metrics or not metrics
+        ]
+        found: list[MetricSummary] = []
+        for (metric, url), group in _grouped(rows, lambda row: (row.metric, row.url if by_url else "")).items():
+            values = sorted(row.value for row in group)
+            ratings = Counter(row.rating.replace("_", "-") for row in group)
+            p50, p75, p95 = (_percentile(values, share) for share in (0.5, 0.75, 0.95))
+            found.append(
+                MetricSummary(
+                    metric=metric, url=url, samples=len(group), p50=p50, p75=p75, p95=p95, good=ratings["good"],
+                    needs_improvement=ratings["needs-improvement"], poor=ratings["poor"],
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda one: (one.metric, -one.p75, one.url))[:limit]
+
+    async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
+        rows = [row for row in self._select("measurements", MeasurementRow, where) if row.metric == metric]
+        found, cursor = _page(rows, page, lambda row: (row.timestamp, row.project_id, row.measurement_id))
+        measures = [
+            Measure(
+                measurement_id=row.measurement_id, metric=row.metric, value=row.value, unit=row.unit,
+                timestamp=row.timestamp, url=row.url, release=row.release, environment=row.environment,
+                browser=row.browser,
+                attributes=msgspec.json.decode(row.attributes, type=JsonObject) if row.attributes else {},
+            )
+            for row in found
+        ]  # fmt: skip
+        return measures, cursor
+
+    # ── visits ──
+
+    async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:
+        untimed = msgspec.structs.replace(where, start=0, end=0, urls=(), trace_id="")
+        segments = self._select("replay_segments", ReplaySegmentRow, untimed)
+        groups = _grouped(segments, lambda row: (row.project_id, row.replay_id))
+        found = [
+            _replay(rows)
+            for rows in groups.values()
+            if (not where.urls or any(url in row.urls for row in rows for url in where.urls))
+            and (not where.trace_id or any(where.trace_id in row.trace_ids for row in rows))
+        ]
+        found = [one for one in found if one.ended >= where.start and one.started < (where.end or FOREVER)]
+        return _page(found, page, lambda one: (one.started, one.project_id, one.replay_id))
+
+    async def replay(self, project_ids: Sequence[int], replay_id: str) -> ReplaySummary | None:
+        where = EventFilter(project_ids=tuple(project_ids), replay_id=replay_id)
+        rows = self._select("replay_segments", ReplaySegmentRow, where) if replay_id else []
+        groups = _grouped(rows, lambda row: row.project_id)
+        return _replay(groups[min(groups)]) if groups else None
+
+    async def releases(self, where: EventFilter, limit: int = 100) -> list[ReleaseSummary]:
+        events = _grouped(self._events(where), lambda row: row.release)
+        visits = _grouped(self._select("sessions", SessionRow, where), lambda row: (row.project_id, row.session_id))
+        last = [max(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal)) for rows in visits.values()]
+        sessions = _grouped(last, lambda row: row.release)
+        found: list[ReleaseSummary] = []
+        for name in sorted((events.keys() | sessions.keys()) - {""}):
+            of_events, of_sessions = events.get(name, []), sessions.get(name, [])
+            users = {row.user_hash for row in (*of_events, *of_sessions)} - {0}
+            begun = [row.timestamp for row in of_events] + [row.started for row in of_sessions]
+            ended = [row.timestamp for row in (*of_events, *of_sessions)]
+            found.append(
+                ReleaseSummary(
+                    release=name, events=len(of_events), users=len(users),
+                    sessions=sum(row.quantity for row in of_sessions),
+                    crashed_sessions=sum(row.quantity for row in of_sessions if row.status == "crashed"),
+                    first_seen=min(begun), last_seen=max(ended),
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda one: (-one.first_seen, one.release))[:limit]
+
+    async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
+        sums: Counter[tuple[str, str, str]] = Counter()
+        for row in self._select("outcomes", OutcomeRow, where):
+            sums[(row.source, row.reason, row.category)] += row.quantity
+        return [(*key, number) for key, number in sorted(sums.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+    # ── selecting ──
+
+    def _rows(self, table: str, kind: type[R]) -> Iterable[R]:
+        return (row for row in self.tables[table].values() if isinstance(row, kind))
+
+    def _events(self, where: EventFilter) -> list[EventRow]:
+        return self._select("events", EventRow, where)
+
+    def _select(self, table: str, kind: type[R], where: EventFilter) -> list[R]:
+        return [
+            row
+            for row in self._rows(table, kind)
+            if row.project_id in where.project_ids
+            and where.start <= row.timestamp < (where.end or FOREVER)
+            and _fits(row, where)
+        ]
+
+
+def _fits(row: Row, where: EventFilter) -> bool:
+    for field, column in FIELDS.items():
+        wanted = getattr(where, field)
+        if wanted and hasattr(row, column):
+            value = getattr(row, column)
+            if value not in wanted if isinstance(wanted, tuple) else value != wanted:
+                return False
+    if not isinstance(row, EventRow):
+        return True
+    if any(row.tags.get(key) != value for key, value in where.tags):
+        return False
+    text = [part.lower() for part in (row.title, row.message, row.culprit, row.url)]
+    return all(any(word in part for part in text) for word in where.text.lower().split())
+
+
+def _grouped(rows: Iterable[R], key: Callable[[R], T]) -> dict[T, list[R]]:
+    groups: defaultdict[T, list[R]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return dict(groups)
+
+
+def _users(rows: Sequence[EventRow]) -> int:
+    return len({row.user_hash for row in rows} - {0})
+
+
+def _buckets(rows: Sequence[EventRow], bucket: int) -> list[Bucket]:
+    if bucket <= 0:
+        raise ValueError(f"a bucket of {bucket} µs: it must be positive")
+    groups = _grouped(rows, lambda row: row.timestamp // bucket * bucket)
+    return [Bucket(start=at, events=len(groups[at]), users=_users(groups[at])) for at in sorted(groups)]
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    place = share * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (place - low)
+
+
+def _summary(row: EventRow) -> EventSummary:
+    return EventSummary(**{name: getattr(row, name) for name in EventSummary.__struct_fields__})
+
+
+def _replay(rows: Sequence[ReplaySegmentRow]) -> ReplaySummary:
+    newest: dict[int, ReplaySegmentRow] = {}
+    for row in sorted(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal)):
+        newest[row.segment] = row
+    parts = [newest[number] for number in sorted(newest)]
+    return ReplaySummary(
+        project_id=parts[0].project_id, replay_id=parts[0].replay_id, started=min(row.started for row in parts),
+        ended=max(row.timestamp for row in parts), segments=len(parts), blob_bytes=sum(row.blob_bytes for row in parts),
+        urls=tuple(dict.fromkeys(url for row in parts for url in row.urls)),
+        error_ids=tuple(dict.fromkeys(error for row in parts for error in row.error_ids)),
+        release=parts[-1].release, environment=parts[-1].environment, browser=parts[-1].browser,
+        blob_keys=tuple(row.blob_key for row in parts),
+    )  # fmt: skip
+
+
+def _page(rows: Iterable[T], page: Page, key: Callable[[T], tuple[int, int, str]]) -> tuple[list[T], str]:
+    """Newest first, after the cursor; the cursor of the next page."""
+    limit = max(1, min(page.limit, 200))
+    ordered = sorted(rows, key=key, reverse=True)
+    if page.cursor:
+        try:
+            raw = base64.urlsafe_b64decode(page.cursor)
+            after = msgspec.json.decode(raw, type=tuple[int, int, str])
+        except (ValueError, binascii.Error, msgspec.DecodeError) as error:
+            raise BadCursorError("This page's cursor is not one of ours: start again from the first page.") from error
+        ordered = [row for row in ordered if key(row) < after]
+    found = ordered[:limit]
+    if len(ordered) <= limit:
+        return found, ""
+    return found, base64.urlsafe_b64encode(msgspec.json.encode(key(found[-1]))).decode()
