@@ -107,13 +107,13 @@ async def issue_events_page(request: AnyRequest, actor: Actor, issues: IssueServ
         "more_href": f"{base}?{urlencode([*pairs, ('cursor', found.next)])}" if found.next else "",
     }
     if is_htmx(request) and request.query_params.get("part") == "rows":
-        return page(request, "issues/event_rows.html", **shown)
+        return page(request, "issues/event_rows.html", **shown, oob=True)
     filters = [
         Choice(text=f"{name}: {value}", href=_href(base, [pair for pair in pairs if pair != (name, value)]), on=True)
         for name, value in pairs
     ]
     frame = _frame(actor, detail, issue_id, "/events")
-    return page(request, "issues/events.html", **frame, **shown, filters=filters, wanted=params)
+    return page(request, "issues/events.html", **frame, **shown, oob=False, filters=filters, wanted=params)
 
 
 @get("/issues/{issue_id:int}/grouping", opt=requires(Permission.ISSUES_READ), include_in_schema=False)

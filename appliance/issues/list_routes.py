@@ -14,7 +14,6 @@ from msgspec import Struct, structs
 
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.accounts.guards import access_of
-from appliance.accounts.service import AccountService
 from appliance.hookspecs import Clock
 from appliance.issues.list_page import (
     HOUR,
@@ -68,7 +67,7 @@ async def issue_list(request: AnyRequest, actor: Actor, issues: IssueService, cl
     cursor = request.query_params.get("cursor", "")
     listing = await _listing(actor, issues, clock, *_address(request), cursor)
     if is_htmx(request) and request.query_params.get("part") == "rows":
-        return page(request, "issues/rows.html", **_rows_context(actor, listing))
+        return page(request, "issues/rows.html", **_rows_context(actor, listing), oob=True)
     shown = await _list_context(request, actor, issues, listing)
     return page(request, "issues/results.html" if is_htmx(request) else "issues/list.html", **shown)
 
@@ -111,20 +110,13 @@ async def issue_actions(request: AnyRequest, actor: Actor, issues: IssueService,
 
 
 @get("/issues/live", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_live(
-    request: AnyRequest, actor: Actor, issues: IssueService, accounts: AccountService, clock: Clock
-) -> Stream:
+async def issue_live(request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock) -> Stream:
     """New and returned issues as they come, by server-sent events."""
     _, project = _address(request)
     live = cast("LiveStreams", request.app.state["live"])
     wanted = (project.id,) if project else ()
-    token = access_of(request).cookies.read(request, "session")
-
-    async def still_allowed() -> bool:
-        now = await accounts.sessions.actor(token)
-        return now is not None and (now.role, now.project_ids) == (actor.role, actor.project_ids)
-
-    return live.stream(actor.user_id, _news(actor, issues, clock, wanted), still_allowed)
+    access = access_of(request)
+    return live.stream(actor.user_id, _news(actor, issues, clock, wanted), lambda: access.still(request, actor))
 
 
 async def _news(
@@ -236,6 +228,7 @@ async def _list_context(request: AnyRequest, actor: Actor, issues: IssueService,
     count = len(found.items)
     return {
         **_rows_context(actor, listing),
+        "oob": False,
         "heading": f"Issues of {project.name}" if project else "Issues",
         "address": address,
         "controls": around,
@@ -245,7 +238,7 @@ async def _list_context(request: AnyRequest, actor: Actor, issues: IssueService,
         "shown": bool(shell.projects),
         "waiting": not filtered and counts.open + counts.resolved + counts.ignored == 0,
         "filtered": filtered,
-        "shown_words": f"{count}{' and more' if found.next else ''} issue{'' if count == 1 else 's'}",
+        "shown_words": f"{count} shown" if found.next else f"{count} issue{'' if count == 1 else 's'}",
         "all_states_href": around.states[-1].href,
         "live_href": address.href("/issues/live") if shell.projects else "",
     }

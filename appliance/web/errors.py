@@ -78,8 +78,10 @@ def error_response(
 def handle_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """Litestar's own errors: unknown routes, wrong methods, invalid parameters, CSRF."""
     status = error.status_code
+    if status >= 500:
+        return handle_anything(request, error)
     # Validation and CSRF texts are written for people; a router's "Not Found" says nothing.
-    detail = "" if status in (404, 405) or status >= 500 else error.detail
+    detail = "" if status in (404, 405) else error.detail
     extra = cast("object", error.extra) if isinstance(error, ValidationException) else None
     errors = cast("list[Any]", extra) if isinstance(extra, list) else None
     return error_response(request, status, detail, headers=error.headers, errors=errors)
