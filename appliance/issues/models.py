@@ -46,6 +46,9 @@ class IssueModel(Base):
     last_event_id: Mapped[str] = mapped_column(String(32), default="")
     withheld_payloads: Mapped[int] = mapped_column(BigInteger, default=0)
     overflow: Mapped[bool] = mapped_column(Boolean, default=False)  # the project's overflow issue
+    # Several hashes lead here, or did: their rows count their own events and users. Until then only the issue counts:
+    # nearly all issues have one hash, and a second row for every event would cost as much as all the rest.
+    shared: Mapped[bool] = mapped_column(Boolean, default=False)
     merged_into: Mapped[int | None] = mapped_column(BigInteger, default=None)  # an alias: its hashes moved away
 
 
@@ -60,7 +63,7 @@ class IssueHashModel(Base):
     issue_id: Mapped[int] = mapped_column(ForeignKey("issues.id", ondelete="CASCADE"), index=True)
     home_issue_id: Mapped[int] = mapped_column(BigInteger)
     explanation: Mapped[str] = mapped_column(Text, default="{}")  # JSON: "why grouped"
-    event_count: Mapped[int] = mapped_column(BigInteger, default=0)  # what unmerge takes with it
+    event_count: Mapped[int] = mapped_column(BigInteger, default=0)  # what unmerge takes with it; kept while shared
     first_seen: Mapped[int] = mapped_column(BigInteger)
     last_seen: Mapped[int] = mapped_column(BigInteger)
     user_sketch: Mapped[bytes] = mapped_column(LargeBinary, default=b"")

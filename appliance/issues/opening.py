@@ -116,17 +116,17 @@ async def _open(
     hashes: list[Row] = []
     moved: list[Row] = []
     taken: list[Row] = []
-    for (key, value), issue_id in zip(fresh.items(), ids, strict=True):
+    for (key, value), row, issue_id in zip(fresh.items(), rows, ids, strict=True):
         before = known.get(key)
         if before is None:
             hashes.append(_hash_row(key, value, issue_id, groupings))
-            opened.known[key] = _new(issue_id)
+            opened.known[key] = _new(issue_id, row["first_seen"], row["last_seen"])
         else:
             moved.append(
                 {"b_project": key.project_id, "b_version": key.version, "b_hash": key.hash, "b_issue": issue_id}
             )
             taken.append({"b_id": before.issue_id, "n": before.hash_count})
-            opened.known[key] = _promoted(before, issue_id)
+            opened.known[key] = _promoted(before, issue_id, row["first_seen"], row["last_seen"])
         count = value.count + (before.hash_count if before else 0)
         opened.changes.append(change_of("opened", issue_id, value.opening, count, now))
     await run(connection, insert(HASHES), hashes)
@@ -135,21 +135,12 @@ async def _open(
     await _note_opened(connection, opened.changes)
 
 
-def _new(issue_id: int) -> Known:
-    return Known(issue_id, "open", 0, False, b"", 0, 0, b"")
+def _new(issue_id: int, first_seen: int, last_seen: int) -> Known:
+    return Known(issue_id, "open", 0, False, False, first_seen, last_seen, b"")
 
 
-def _promoted(before: Known, issue_id: int) -> Known:
-    return Known(
-        issue_id,
-        "open",
-        before.hash_count,
-        False,
-        before.hash_sketch,
-        before.hash_count,
-        before.hash_first_seen,
-        b"",
-    )
+def _promoted(before: Known, issue_id: int, first_seen: int, last_seen: int) -> Known:
+    return Known(issue_id, "open", before.hash_count, False, False, first_seen, last_seen, before.hash_sketch)
 
 
 async def _insert_issues(connection: AsyncConnection, rows: list[Row]) -> list[int]:
@@ -169,6 +160,7 @@ def _issue_row(key: Key, seen: Seen, before: Known | None, groupings: Mapping[in
         "platform": row.platform[:32],
         "grouping": _explanation(key, groupings),
         "event_count": before.hash_count if before else 0,
+        "user_sketch": before.hash_sketch if before else b"",
         "user_count": sketch.count(before.hash_sketch) if before else 0,
         "first_seen": min(oldest.timestamp, before.hash_first_seen) if before else oldest.timestamp,
         "last_seen": newest.timestamp,
@@ -250,9 +242,7 @@ async def _overflow(
         kept = keys[: max(room, 0)]
         await run(connection, insert(HASHES), [_hash_row(key, over[key], issue.issue_id, groupings) for key in kept])
         for key in kept:
-            opened.known[key] = Known(
-                issue.issue_id, issue.state, issue.event_count, True, b"", 0, 0, issue.issue_sketch
-            )
+            opened.known[key] = issue
         for key in keys[len(kept) :]:
             opened.overflowed[key] = issue
 
@@ -260,16 +250,19 @@ async def _overflow(
 async def _overflow_issue(connection: AsyncConnection, seen: Seen, opened: Opened, limit: int, now: int) -> Known:
     """The project's overflow issue, opened if this is the first overflow."""
     row = seen.opening
-    columns = (ISSUES.c.id, ISSUES.c.state, ISSUES.c.event_count, ISSUES.c.user_sketch)
+    columns = (
+        ISSUES.c.id, ISSUES.c.state, ISSUES.c.event_count, ISSUES.c.overflow, ISSUES.c.shared, ISSUES.c.first_seen,
+        ISSUES.c.last_seen, ISSUES.c.user_sketch,
+    )  # fmt: skip
     statement = select(*columns).where(ISSUES.c.project_id == row.project_id, ISSUES.c.overflow)
     found = (await connection.execute(statement)).first()
     if found is not None:
-        return Known(found[0], found[1], found[2], True, b"", 0, 0, found[3] or sketch.NOBODY)
+        return Known(*found)
     title = f"More new issues than the limit of {limit} an hour"
     why = write_explanation("overflow", f"{title}: further ones are counted here.", [])
     values: Row = {
         "project_id": row.project_id, "title": title, "culprit": "", "type": "Overflow", "kind": row.kind,
-        "level": "warning", "platform": "", "grouping": why.decode(), "user_sketch": sketch.NOBODY, "overflow": True,
+        "level": "warning", "platform": "", "grouping": why.decode(), "overflow": True, "shared": True,
         "first_seen": seen.oldest.timestamp, "last_seen": seen.newest.timestamp,
         "first_event_id": seen.oldest.event_id, "last_event_id": seen.newest.event_id,
     }  # fmt: skip
@@ -280,7 +273,7 @@ async def _overflow_issue(connection: AsyncConnection, seen: Seen, opened: Opene
     )  # fmt: skip
     opened.changes.append(change)
     await _note_opened(connection, [change])
-    return Known(issue_id, "open", 0, True, b"", 0, 0, sketch.NOBODY)
+    return Known(issue_id, "open", 0, True, True, seen.oldest.timestamp, seen.newest.timestamp, b"")
 
 
 # ── how many a project opened in an hour ──

@@ -7,9 +7,11 @@ handful of statements, each for all rows. What comes back is told to rules and h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
+from sqlalchemy import Engine, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from appliance.hookspecs import IssueChange
@@ -23,6 +25,7 @@ from appliance.model import EventRow
 __all__ = ["MAX_RELEASES", "Limits", "record_batch"]
 
 MAX_RELEASES: Final = 200  # of one issue; a site that deploys hourly reaches it in a week, and nobody reads more
+MAX_LISTED: Final = 20_000  # pairs kept in memory, about 3 MB
 
 
 class Limits(Protocol):
@@ -98,37 +101,26 @@ async def _count(
     known: Mapping[Key, Known],
     issues: Mapping[int, tuple[Known, Seen]],
 ) -> None:
-    users: dict[int, int] = {}  # issue id → estimate, where it may have changed
-    hashes: list[tables.Row] = []
-    sketched: list[tables.Row] = []
+    updates: dict[Executable, list[tables.Row]] = {}
+    for issue, value in issues.values():
+        alone, with_users, row = tables.issue_update(issue, value)
+        merged = sketch.add(issue.sketch, value.users)
+        if merged is not issue.sketch:
+            row["sketch"] = merged
+            row["users"] = sketch.count(merged)
+        updates.setdefault(alone if merged is issue.sketch else with_users, []).append(row)
     for key, value in sorted(seen.items()):
         issue = known.get(key)
-        if issue is None:  # beyond the bound on hashes: counted on the overflow issue alone
+        if issue is None or not issue.shared:  # without a row, beyond the bound on hashes; or counted by its issue
             continue
         row = tables.hash_update(key, value)
         merged = sketch.add(issue.hash_sketch, value.users)
-        if merged is issue.hash_sketch:
-            hashes.append(row)
-            continue
-        row["sketch"] = merged
-        sketched.append(row)
-        if not issue.issue_sketch:
-            users[issue.issue_id] = sketch.count(merged)
-    own: list[tables.Row] = []
-    for issue_id, (issue, value) in issues.items():
-        if issue.issue_sketch:
-            merged = sketch.add(issue.issue_sketch, value.users)
-            if merged is not issue.issue_sketch:
-                own.append({"b_id": issue_id, "sketch": merged})
-                users[issue_id] = sketch.count(merged)
-    await tables.run(connection, tables.UPDATE_HASH, hashes)
-    await tables.run(connection, tables.UPDATE_HASH_AND_SKETCH, sketched)
-    await tables.run(connection, tables.UPDATE_ISSUE_SKETCH, own)
-    await tables.run(
-        connection,
-        tables.UPDATE_ISSUE,
-        [tables.issue_update(issue_id, value, users.get(issue_id, 0)) for issue_id, (_, value) in issues.items()],
-    )
+        if merged is not issue.hash_sketch:
+            row["sketch"] = merged
+        statement = tables.UPDATE_HASH if merged is issue.hash_sketch else tables.UPDATE_HASH_AND_SKETCH
+        updates.setdefault(statement, []).append(row)
+    for statement, rows in updates.items():
+        await tables.run(connection, statement, rows)
 
 
 async def _count_releases(connection: AsyncConnection, issues: Mapping[int, tuple[Known, Seen]]) -> None:
@@ -137,21 +129,40 @@ async def _count_releases(connection: AsyncConnection, issues: Mapping[int, tupl
         for issue_id, (_, value) in issues.items()
         for release, (n, first, last) in value.releases.items()
     }
-    if not rows:
-        return
-    there = await tables.load_releases(connection, issues, _releases(issues))
-    await tables.run(connection, tables.UPDATE_RELEASE, [row for key, row in rows.items() if key in there])
-    fresh = [row for key, row in rows.items() if key not in there]
-    if fresh:
-        counts = await tables.count_releases(connection, {row["b_issue"] for row in fresh})
-        kept: list[tables.Row] = []
-        for row in fresh:
-            issue_id = row["b_issue"]
-            if counts.get(issue_id, 0) < MAX_RELEASES:
-                counts[issue_id] = counts.get(issue_id, 0) + 1
-                kept.append(row)
-        await tables.run(connection, tables.INSERT_RELEASE, kept)
+    listed = _listed_releases(connection)
+    unsure = [pair for pair in rows if pair not in listed]
+    if unsure:
+        there = await tables.load_releases(connection, unsure)
+        listed.add(there)
+        fresh = [pair for pair in unsure if pair not in there]
+        counts = await tables.count_releases(connection, {issue_id for issue_id, _ in fresh})
+        for issue_id, release in fresh:
+            counts[issue_id] = counts.get(issue_id, 0) + 1
+            if counts[issue_id] > MAX_RELEASES:
+                del rows[issue_id, release]
+    await tables.run(connection, tables.UPSERT_RELEASE[connection.dialect.name], list(rows.values()))
 
 
-def _releases(issues: Mapping[int, tuple[Known, Seen]]) -> Iterable[str]:
-    return {release for _, value in issues.values() for release in value.releases}
+class _Listed:
+    """Pairs of issue and release that have their row: spares asking for the same ones in every batch.
+
+    Only what was read goes in. A pair that has been deleted since costs no count, since the row is then made again.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: set[tuple[int, str]] = set()
+
+    def __contains__(self, pair: tuple[int, str]) -> bool:
+        return pair in self._pairs
+
+    def add(self, pairs: set[tuple[int, str]]) -> None:
+        if len(self._pairs) + len(pairs) > MAX_LISTED:
+            self._pairs.clear()
+        self._pairs |= pairs
+
+
+_listed: Final[WeakKeyDictionary[Engine, _Listed]] = WeakKeyDictionary()
+
+
+def _listed_releases(connection: AsyncConnection) -> _Listed:
+    return _listed.setdefault(connection.sync_engine, _Listed())

@@ -19,7 +19,6 @@ _SPARSE: Final = b"s"
 _DENSE: Final = b"d"
 _ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
 _POWERS: Final = tuple(2.0**-rank for rank in range(64))
-NOBODY: Final = _SPARSE  # an empty sketch that is there: see `IssueModel.user_sketch`
 
 
 def add(sketch: bytes, users: Iterable[int]) -> bytes:

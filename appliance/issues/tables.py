@@ -20,12 +20,13 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     or_,
     select,
     text,
+    tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appliance.issues.collecting import Key, Seen
@@ -66,10 +67,13 @@ class Known(Struct, gc=False):
     state: str
     event_count: int  # of the issue, before this batch
     overflow: bool
-    hash_sketch: bytes
-    hash_count: int
-    hash_first_seen: int
-    issue_sketch: bytes  # b"" while the issue has one hash, whose sketch then counts for both
+    shared: bool  # its hashes count by themselves: see `IssueModel.shared`
+    first_seen: int
+    last_seen: int
+    sketch: bytes  # of the issue's users
+    hash_count: int = 0  # these of the hash: only kept while the issue is shared
+    hash_first_seen: int = 0
+    hash_sketch: bytes = b""
 
 
 async def run(connection: AsyncConnection, statement: Executable, rows: Sequence[Row]) -> None:
@@ -109,8 +113,9 @@ async def existing_projects(connection: AsyncConnection, project_ids: Collection
 async def load_known(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Known]:
     """The issues that hashes lead to."""
     columns = (
-        HASHES.c.hash, ISSUES.c.id, ISSUES.c.state, ISSUES.c.event_count, ISSUES.c.overflow, HASHES.c.user_sketch,
-        HASHES.c.event_count, HASHES.c.first_seen, ISSUES.c.user_sketch,
+        HASHES.c.hash, ISSUES.c.id, ISSUES.c.state, ISSUES.c.event_count, ISSUES.c.overflow, ISSUES.c.shared,
+        ISSUES.c.first_seen, ISSUES.c.last_seen, ISSUES.c.user_sketch, HASHES.c.event_count, HASHES.c.first_seen,
+        HASHES.c.user_sketch,
     )  # fmt: skip
     by_space: dict[tuple[int, int], list[int]] = {}
     for key in keys:
@@ -128,17 +133,13 @@ async def load_known(connection: AsyncConnection, keys: Collection[Key]) -> dict
     return known
 
 
-async def load_releases(
-    connection: AsyncConnection, issue_ids: Iterable[int], releases: Iterable[str]
-) -> set[tuple[int, str]]:
-    """Which (issue, release) have a row."""
+async def load_releases(connection: AsyncConnection, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Which of these (issue, release) have a row."""
     found: set[tuple[int, str]] = set()
-    for names in chunks(releases):
-        for some in chunks(issue_ids):
-            statement = select(RELEASES.c.issue_id, RELEASES.c.release).where(
-                RELEASES.c.issue_id.in_(some), RELEASES.c.release.in_(names)
-            )
-            found.update((row[0], row[1]) for row in await connection.execute(statement))
+    pair = tuple_(RELEASES.c.issue_id, RELEASES.c.release)
+    for some in chunks(pairs):
+        statement = select(RELEASES.c.issue_id, RELEASES.c.release).where(pair.in_(some))
+        found.update((row[0], row[1]) for row in await connection.execute(statement))
     return found
 
 
@@ -158,7 +159,6 @@ async def count_releases(connection: AsyncConnection, issue_ids: Iterable[int]) 
 _N: Final = bindparam("n", type_=BigInteger)
 _FIRST: Final = bindparam("first", type_=BigInteger)
 _LAST: Final = bindparam("last", type_=BigInteger)
-_USERS: Final = bindparam("users", type_=BigInteger)
 _SKETCH: Final = bindparam("sketch", type_=LargeBinary)
 
 
@@ -185,40 +185,62 @@ UPDATE_HASH_AND_SKETCH: Final = update(HASHES).where(_that_hash).values({**_hash
 
 _last_id: Final = bindparam("last_id", type_=String)
 _first_id: Final = bindparam("first_id", type_=String)
+_this_issue: Final = ISSUES.c.id == bindparam("b_id")
+_sums: Final = {
+    "event_count": ISSUES.c.event_count + _N,
+    "withheld_payloads": ISSUES.c.withheld_payloads + bindparam("withheld", type_=BigInteger),
+}
+_newest: Final = {
+    "last_seen": _LAST,
+    "level": bindparam("last_level", type_=String),
+    "last_release": bindparam("b_last_release", type_=String),
+    "last_event_id": _last_id,
+}
+_oldest: Final = {
+    "first_seen": _FIRST,
+    "first_release": bindparam("b_first_release", type_=String),
+    "first_event_id": _first_id,
+}
+_users: Final = {"user_sketch": _SKETCH, "user_count": bindparam("users", type_=BigInteger)}
 _newer: Final = or_(ISSUES.c.last_seen < _LAST, and_(ISSUES.c.last_seen == _LAST, _last_id > ISSUES.c.last_event_id))
 _older: Final = or_(
     ISSUES.c.first_seen > _FIRST, and_(ISSUES.c.first_seen == _FIRST, _first_id < ISSUES.c.first_event_id)
 )
-_this_issue: Final = ISSUES.c.id == bindparam("b_id")
-UPDATE_ISSUE: Final = (
-    update(ISSUES)
-    .where(_this_issue)
-    .values(
-        event_count=ISSUES.c.event_count + _N,
-        withheld_payloads=ISSUES.c.withheld_payloads + bindparam("withheld", type_=BigInteger),
-        first_seen=_least(ISSUES.c.first_seen, _FIRST),
-        last_seen=_greatest(ISSUES.c.last_seen, _LAST),
-        level=case((_newer, bindparam("last_level", type_=String)), else_=ISSUES.c.level),
-        last_release=case((_newer, bindparam("b_last_release", type_=String)), else_=ISSUES.c.last_release),
-        last_event_id=case((_newer, _last_id), else_=ISSUES.c.last_event_id),
-        first_release=case((_older, bindparam("b_first_release", type_=String)), else_=ISSUES.c.first_release),
-        first_event_id=case((_older, _first_id), else_=ISSUES.c.first_event_id),
-        user_count=_greatest(ISSUES.c.user_count, _USERS),
+_compared: Final = {
+    **{name: case((_newer, value), else_=ISSUES.c[name]) for name, value in _newest.items()},
+    **{name: case((_older, value), else_=ISSUES.c[name]) for name, value in _oldest.items()},
+}
+_update_issue: Final = update(ISSUES).where(_this_issue)
+# The four forms of one update. "Forward": every event is newer than all known ones, which is nearly always so and
+# half the work; the other form compares. Both leave the same behind, whatever the order of batches.
+FORWARD: Final = _update_issue.values({**_sums, **_newest})
+FORWARD_AND_USERS: Final = _update_issue.values({**_sums, **_newest, **_users})
+ANY_ORDER: Final = _update_issue.values({**_sums, **_compared})
+ANY_ORDER_AND_USERS: Final = _update_issue.values({**_sums, **_compared, **_users})
+
+
+def upsert_release(dialect: str) -> Executable:
+    """Add to a release's row of an issue, or make it."""
+    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement = make(RELEASES).values(
+        issue_id=bindparam("b_issue"),
+        release=bindparam("b_release"),
+        event_count=_N,
+        first_seen=_FIRST,
+        last_seen=_LAST,
     )
-)
-UPDATE_ISSUE_SKETCH: Final = update(ISSUES).where(_this_issue).values(user_sketch=_SKETCH)
-UPDATE_RELEASE: Final = (
-    update(RELEASES)
-    .where(RELEASES.c.issue_id == bindparam("b_issue"), RELEASES.c.release == bindparam("b_release"))
-    .values(
-        event_count=RELEASES.c.event_count + _N,
-        first_seen=_least(RELEASES.c.first_seen, _FIRST),
-        last_seen=_greatest(RELEASES.c.last_seen, _LAST),
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["issue_id", "release"],
+        set_={
+            "event_count": RELEASES.c.event_count + new.event_count,
+            "first_seen": _least(RELEASES.c.first_seen, new.first_seen),
+            "last_seen": _greatest(RELEASES.c.last_seen, new.last_seen),
+        },
     )
-)
-INSERT_RELEASE: Final = insert(RELEASES).values(
-    issue_id=bindparam("b_issue"), release=bindparam("b_release"), event_count=_N, first_seen=_FIRST, last_seen=_LAST
-)
+
+
+UPSERT_RELEASE: Final = {"sqlite": upsert_release("sqlite"), "postgresql": upsert_release("postgresql")}
 
 
 def hash_update(key: Key, seen: Seen) -> Row:
@@ -233,19 +255,21 @@ def hash_update(key: Key, seen: Seen) -> Row:
     }
 
 
-def issue_update(issue_id: int, seen: Seen, users: int) -> Row:
-    """A row for `UPDATE_ISSUE`; `users` is an estimate, 0 where it did not change."""
+def issue_update(issue: Known, seen: Seen) -> tuple[Executable, Executable, Row]:
+    """The statements without and with users, and their row."""
     newest, oldest = seen.newest, seen.oldest
-    return {
-        "b_id": issue_id,
+    row: Row = {
+        "b_id": issue.issue_id,
         "n": seen.count,
         "withheld": seen.withheld,
-        "first": oldest.timestamp,
         "last": newest.timestamp,
         "last_level": newest.level,
         "b_last_release": newest.release,
         "last_id": newest.event_id,
-        "b_first_release": oldest.release,
-        "first_id": oldest.event_id,
-        "users": users,
     }
+    if oldest.timestamp > issue.first_seen and newest.timestamp > issue.last_seen:
+        return FORWARD, FORWARD_AND_USERS, row
+    row["first"] = oldest.timestamp
+    row["b_first_release"] = oldest.release
+    row["first_id"] = oldest.event_id
+    return ANY_ORDER, ANY_ORDER_AND_USERS, row

@@ -127,15 +127,13 @@ async def test_the_order_of_batches_changes_no_counter(database: Database, recor
 
 async def counters_of(database: Database, project_id: int) -> Sequence[object]:
     columns = (
-        IssueModel.title, IssueModel.event_count, IssueModel.user_count, IssueModel.first_seen, IssueModel.last_seen,
-        IssueModel.first_release, IssueModel.last_release, IssueModel.first_event_id, IssueModel.last_event_id,
-        IssueModel.level, IssueModel.withheld_payloads, IssueHashModel.event_count, IssueHashModel.user_sketch,
-        IssueHashModel.first_seen, IssueHashModel.last_seen, IssueReleaseModel.release, IssueReleaseModel.event_count,
-        IssueReleaseModel.first_seen, IssueReleaseModel.last_seen,
+        IssueModel.title, IssueModel.event_count, IssueModel.user_count, IssueModel.user_sketch, IssueModel.first_seen,
+        IssueModel.last_seen, IssueModel.first_release, IssueModel.last_release, IssueModel.first_event_id,
+        IssueModel.last_event_id, IssueModel.level, IssueModel.withheld_payloads, IssueReleaseModel.release,
+        IssueReleaseModel.event_count, IssueReleaseModel.first_seen, IssueReleaseModel.last_seen,
     )  # fmt: skip
     statement = (
         select(*columns)
-        .join(IssueHashModel, IssueHashModel.issue_id == IssueModel.id)
         .join(IssueReleaseModel, IssueReleaseModel.issue_id == IssueModel.id)
         .where(IssueModel.project_id == project_id)
         .order_by(IssueModel.title, IssueReleaseModel.release)
@@ -221,10 +219,13 @@ async def test_no_bound_means_no_overflow(database: Database, record: Record, ev
 
 
 async def test_a_transaction_that_fails_later_leaves_no_trace(database: Database, event_row: MakeRow) -> None:
-    with pytest.raises(RuntimeError, match="the intent could not be marked"):
+    async def record_and_fail() -> None:
         async with database.write() as session:
             await record_batch(session, [event_row(11, release="1.0")], {}, limits=Pipeline(), now=NOON)
             raise RuntimeError("the intent could not be marked")
+
+    with pytest.raises(RuntimeError, match="the intent could not be marked"):
+        await record_and_fail()
     async with database.read() as session:
         for model in (IssueModel, IssueHashModel, IssueReleaseModel, IssueActivityModel, NewIssueWindowModel):
             assert await session.scalar(select(func.count()).select_from(model)) == 0
