@@ -90,6 +90,7 @@ class DecodeWorker:
         self._jobs = -1
         self._answers = -1
         self._marker_memory: mmap | None = None
+        self._closed = False
         self.ready = Ready()
         self.starts = 0
 
@@ -127,7 +128,10 @@ class DecodeWorker:
                 process.kill()
 
     async def close(self) -> None:
-        """End the process and the thread."""
+        """End the process and the thread; again is fine."""
+        if self._closed:
+            return
+        self._closed = True
         self.kill()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._reap)
         self._thread.shutdown()
