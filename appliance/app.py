@@ -1,0 +1,366 @@
+"""Wires one process of the appliance together, and starts and stops its parts in order. Nothing else imports it.
+
+`create_app` gives an ASGI application: ingest paths go to ingest, everything else to Litestar
+(docs/decisions/0002-ingest-beside-litestar.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import structlog
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import Receive, Scope, Send
+
+from appliance import __version__, host
+from appliance.accounts.guards import AccessPlugin
+from appliance.accounts.routes import routes as account_routes
+from appliance.accounts.service import AccountService
+from appliance.alerts.routes import routes as alert_routes
+from appliance.alerts.service import AlertService
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.data_dir import metadata_url
+from appliance.hookspecs import IssueChange
+from appliance.http_client import GuardedHttpClient
+from appliance.ingest.addresses import TrustedProxies
+from appliance.ingest.admission import AdmissionFile
+from appliance.ingest.asgi import IngestApp
+from appliance.issues.feed import IssueFeed
+from appliance.issues.routes import routes as issue_routes
+from appliance.issues.service import IssueService
+from appliance.metadata.database import Database
+from appliance.metadata.migrate import migrate
+from appliance.pipeline.pipeline import Pipeline
+from appliance.pipeline.worker_plugins import LOADER, worker_options
+from appliance.pipeline.worker_process import DecodeWorker
+from appliance.plugins import HostServices, PluginHost
+from appliance.projects.publishing import publish_admission
+from appliance.projects.routes import routes as project_routes
+from appliance.projects.service import ProjectService
+from appliance.roles import Role
+from appliance.schedule import Job, Schedule
+from appliance.shell import ShellLoader
+from appliance.spool import SpoolWriter
+from appliance.system.routes import routes as system_routes
+from appliance.system.service import SystemService
+from appliance.web.setup import WebPlugin
+
+ADMISSION_FILE: Final = "admission.json"
+MAX_REQUEST_BYTES: Final = 1024 * 1024  # of a form or an API call; SDK traffic has its own limits
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Demonstration(Protocol):
+    """What `condev demo` adds."""
+
+    async def start(self, accounts: AccountService, projects: ProjectService) -> None:
+        """Called when everything runs."""
+        ...
+
+    async def stop(self) -> None:
+        """Called first at shutdown."""
+        ...
+
+
+def host_services(config: Config, data_dir: Path, site_url: str) -> HostServices:
+    """What plugins are given, from the configuration and the machine."""
+    outbound = config.outbound
+    return HostServices(
+        http=GuardedHttpClient(proxy=outbound.proxy, allow_private=outbound.allow_private),
+        clock=SystemClock(),
+        data_dir=data_dir,
+        site_url=site_url,
+        memory_bytes=host.memory_bytes(),
+        cpus=host.cpus(),
+    )
+
+
+def create_app(
+    config: Config, data_dir: Path, *, role: Role = Role.ALL, site_url: str = "", demo: Demonstration | None = None
+) -> Appliance:
+    """Wire a process.
+
+    Args:
+        config: the configuration.
+        data_dir: exists, mode 0700 (`data_dir.prepare_data_dir`).
+        role: which parts run here.
+        site_url: where people reach it, when config.site.url says nothing.
+        demo: what `condev demo` adds.
+
+    Raises:
+        ConfigError: the configuration or a plugin cannot be used; all problems are named.
+    """
+    return Appliance(config, data_dir, role, config.site.url or site_url or "http://127.0.0.1:8000", demo)
+
+
+class Appliance:
+    """One process: an ASGI application whose lifespan opens and closes everything."""
+
+    def __init__(
+        self, config: Config, data_dir: Path, role: Role, site_url: str, demo: Demonstration | None = None
+    ) -> None:
+        self.config = config
+        self.data_dir = data_dir
+        self.role = role
+        self.site_url = site_url
+        self._demo = demo
+        self.has_demo = demo is not None
+        self._stack = AsyncExitStack()
+        self._services = host_services(config, data_dir, site_url)
+        self.clock = self._services.clock
+        only = ("protocols",) if role is Role.INGEST else None
+        self.plugins = PluginHost.load(config, self._services, only=only)
+        self.ingest: IngestApp | None = None
+        self.core = Core(self) if role is not Role.INGEST else None
+        self.web: Litestar | None = self.core.web() if self.core is not None and role.shows else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Dispatch by path."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
+            await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
+        elif self.web is not None:
+            await self.web(scope, receive, send)
+        else:
+            await _plain(scope, send)
+
+    async def open(self) -> None:
+        """Start everything this role needs; what was started is stopped again when a later part fails."""
+        try:
+            if self.core is not None:
+                await self.core.open(self._stack)
+            if self.role.takes_in:
+                await self._open_ingest()
+            if self._demo is not None and self.core is not None:
+                self._stack.push_async_callback(self._demo.stop)
+                await self._demo.start(self.core.accounts, self.core.projects)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop in the opposite order: nothing new is taken, what is in flight is finished, stores are closed last."""
+        await self._stack.aclose()
+
+    async def _open_ingest(self) -> None:
+        limits = self.config.ingest
+        spool = await asyncio.to_thread(
+            SpoolWriter.open,
+            self.data_dir / "spool",
+            max_bytes=limits.spool_max_bytes,
+            min_free_bytes=limits.spool_min_free_bytes,
+        )
+        self._stack.push_async_callback(spool.close)
+        ingest = IngestApp(
+            protocols=self.plugins.protocols,
+            admission=AdmissionFile(self.data_dir / ADMISSION_FILE, self.clock),
+            spool=spool,
+            config=limits,
+            trusted_proxies=self.config.site.trusted_proxies,
+            clock=self.clock,
+        )
+        self._stack.push_async_callback(ingest.stop)
+        await ingest.start()
+        self.ingest = ingest
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except Exception as error:  # uvicorn wants it as a message, people want it as a line
+            log.error("cannot start", reason=f"{type(error).__name__}: {error}", exc_info=error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class Core:
+    """Pipeline and web: everything with a database. `open` starts what the role needs."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        config, clock = appliance.config, appliance.clock
+        self._appliance = appliance
+        self._config = config
+        self._role = appliance.role
+        self._data_dir = appliance.data_dir
+        self._plugins = appliance.plugins
+        self._clock = clock
+        self.database = Database(metadata_url(config, appliance.data_dir))
+        self.store = appliance.plugins.event_store()
+        self.blobs = appliance.plugins.blob_store()
+        self.feed = IssueFeed()
+        self.accounts = AccountService(self.database, clock, config.accounts, appliance.site_url)
+        self.projects = ProjectService(self.database, clock, appliance.site_url, self._data_dir / ADMISSION_FILE)
+        self.issues = IssueService(self.database, self.store, clock)
+        self.alerts = AlertService(
+            self.database, self.store, clock, appliance.plugins, config, site_url=appliance.site_url
+        )
+        self.pipeline = self._pipeline() if self._role.applies else None
+        self.system = SystemService(
+            database=self.database,
+            store=self.store,
+            blobs=self.blobs,
+            clock=clock,
+            config=config,
+            data_dir=self._data_dir,
+            plugins=appliance.plugins,
+            pipeline=self.pipeline,
+            alerts=self.alerts,
+        )
+        self.accounts.set_mailer(self.alerts)
+
+    def _pipeline(self) -> Pipeline:
+        services = self._appliance
+        options = worker_options(
+            self._config,
+            data_dir=self._data_dir,
+            site_url=services.site_url,
+            memory_bytes=host.memory_bytes(),
+            cpus=host.cpus(),
+        )
+        return Pipeline(
+            config=self._config,
+            data_dir=self._data_dir,
+            database=self.database,
+            store=self.store,
+            blobs=self.blobs,
+            clock=self._clock,
+            worker=DecodeWorker(LOADER, options),
+            on_changes=self._tell,
+        )
+
+    def _tell(self, changes: Sequence[IssueChange]) -> None:
+        """After a commit of the pipeline: the live pages, and the outbox."""
+        self.feed.publish({change.project_id for change in changes}, changes)
+        self.alerts.worker.poke()
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Migrate, open the stores, start what the role runs. `stack` closes it again."""
+        stack.push_async_callback(self.database.close)
+        stack.callback(self.accounts.close)
+        await migrate(self.database, self._data_dir)
+        await publish_admission(self.database, self._data_dir / ADMISSION_FILE, self._clock)
+        stack.push_async_callback(self.store.close)
+        await self.store.open()
+        if self.pipeline is not None:
+            await self._start_pipeline(self.pipeline, stack)
+        if self.web is not None:
+            await stack.enter_async_context(self.web.lifespan())
+            await self._offer_set_up()
+
+    async def _start_pipeline(self, pipeline: Pipeline, stack: AsyncExitStack) -> None:
+        task = asyncio.create_task(pipeline.run(), name="pipeline")
+        stack.push_async_callback(_finish, pipeline.stop, task)
+        stack.push_async_callback(self.alerts.worker.stop)
+        await self.alerts.worker.start()
+        schedule = self._schedule()
+        jobs = asyncio.create_task(schedule.run(), name="schedule")
+        stack.push_async_callback(_finish, schedule.stop, jobs)
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            self.database,
+            self._clock,
+            [
+                *self.system.jobs(),
+                Job("issues.reopen_due", 60, lambda: self.issues.reopen_due(self._clock.now())),
+                Job("alerts.prune", 24 * 3600, self.alerts.prune),
+                Job("accounts.prune", 3600, self.accounts.prune),
+                Job("projects.publish", 300, self.projects.publish),
+            ],
+        )
+
+    async def _offer_set_up(self) -> None:
+        """Without an owner, the link to the set-up page: the log is the one place that only the operator reads."""
+        link = await self.accounts.setup.new_link() if not self._appliance.has_demo else ""
+        if link:
+            log.info("no owner yet: open this link once to create one, or run `condev init`", link=link)
+
+    def web(self) -> Litestar:
+        """The dashboard and the API."""
+        proxies = TrustedProxies(self._config.site.trusted_proxies)
+        given: Mapping[str, object] = {
+            "config": self._config,
+            "database": self.database,
+            "store": self.store,
+            "blobs": self.blobs,
+            "clock": self._clock,
+            "accounts": self.accounts,
+            "projects": self.projects,
+            "issues": self.issues,
+            "alerts": self.alerts,
+            "system": self.system,
+            "plugins": self._plugins,
+            "feed": self.feed,
+        }
+        shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
+        return Litestar(
+            route_handlers=[*account_routes, *project_routes, *issue_routes, *alert_routes, *system_routes],
+            plugins=[
+                AccessPlugin(self.accounts, self._appliance.site_url, _address_of(proxies)),
+                WebPlugin(self._clock, shell.load),
+            ],
+            dependencies={name: Provide(_giving(value), sync_to_thread=False) for name, value in given.items()},
+            openapi_config=OpenAPIConfig(
+                title="Condev Monitor",
+                version=__version__,
+                path="/api/v1/schema",
+                render_plugins=[JsonRenderPlugin(path="/")],
+            ),
+            request_max_body_size=MAX_REQUEST_BYTES,
+            logging_config=None,
+            signature_types=[Config, Database, PluginHost],
+        )
+
+
+def _address_of(proxies: TrustedProxies) -> Callable[[Any], str]:
+    """The client's address of a connection, as ingest finds it."""
+
+    def find(scope: Any) -> str:
+        peer = scope.get("client")
+        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        return proxies.client(peer[0] if peer else "", forwarded.decode("latin-1"))
+
+    return find
+
+
+def _giving(value: object) -> Callable[[], Any]:
+    def give() -> Any:
+        return value
+
+    return give
+
+
+async def _finish(stop: Callable[[], Awaitable[None]], task: asyncio.Task[None]) -> None:
+    await stop()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _plain(scope: Scope, send: Send) -> None:
+    """What a role without pages answers outside ingest: that it lives, or that there is nothing."""
+    path = cast("Mapping[str, Any]", scope).get("path", "")
+    alive = path in ("/healthz", "/readyz")
+    body = b'{"ok":true}' if alive else b'{"error":"this process serves no pages (see condev serve --role)"}'
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200 if alive else 404,
+            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+        }
+    )
+    await send({"type": "http.response.body", "body": body, "more_body": False})
