@@ -51,9 +51,18 @@ def local_path(text: str) -> str:
     return _LOCAL if text.startswith(("/sign-", "/api/")) else text
 
 
-def errors_of(error: AccessError) -> dict[str, str]:
-    """What is wrong, by field; "" is the form as a whole."""
-    return error.errors if isinstance(error, InvalidInputError) else {"": str(error)}
+class FieldErrors(dict[str, str]):
+    """What is wrong, by field; "" is the form as a whole. A field that nothing is wrong with has ""."""
+
+    def __missing__(self, field: str) -> str:
+        return ""
+
+
+def errors_of(error: AccessError | None) -> FieldErrors:
+    """What templates show beside the fields."""
+    if error is None:
+        return FieldErrors()
+    return FieldErrors(error.errors if isinstance(error, InvalidInputError) else {"": str(error)})
 
 
 def headers_of(error: AccessError) -> Mapping[str, str]:

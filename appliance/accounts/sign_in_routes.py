@@ -62,7 +62,9 @@ async def sign_in(request: AnyRequest, accounts: AccountService) -> Response[Any
 @get("/sign-in/code", opt=PUBLIC_FORM)
 async def code_page(request: AnyRequest) -> Template:
     """The form for the second factor."""
-    return page(request, "accounts/code.html", errors={}, wanted=local_path(request.query_params.get("next", "")))
+    return page(
+        request, "accounts/code.html", errors=errors_of(None), wanted=local_path(request.query_params.get("next", ""))
+    )
 
 
 @post("/sign-in/code", opt=PUBLIC_FORM)
@@ -94,7 +96,7 @@ async def sign_out(request: AnyRequest, accounts: AccountService) -> Response[An
 @get("/forgot-password", opt=PUBLIC_FORM)
 async def forgot_page(request: AnyRequest) -> Template:
     """Asks for the address."""
-    return page(request, "accounts/forgot.html", errors={}, email="", sent=False)
+    return page(request, "accounts/forgot.html", errors=errors_of(None), email="", sent=False)
 
 
 @post("/forgot-password", opt=PUBLIC_FORM)
@@ -105,7 +107,7 @@ async def forgot(request: AnyRequest, accounts: AccountService) -> Response[Any]
         await accounts.charge_reset(email, access_of(request).client(request))
     except WaitError as error:
         return refused(request, "accounts/forgot.html", error, email=email, sent=False)
-    answer = page(request, "accounts/forgot.html", errors={}, email="", sent=True)
+    answer = page(request, "accounts/forgot.html", errors=errors_of(None), email="", sent=True)
     answer.background = BackgroundTask(accounts.users.forgotten, email)
     return answer
 
@@ -114,7 +116,7 @@ async def forgot(request: AnyRequest, accounts: AccountService) -> Response[Any]
 async def setup_page(request: AnyRequest, accounts: AccountService, secret: str) -> Template:
     """The first page of all: who owns this appliance."""
     await accounts.setup.check_link(secret)
-    return page(request, "accounts/setup.html", errors={}, email="", name="")
+    return page(request, "accounts/setup.html", errors=errors_of(None), email="", name="")
 
 
 @post("/setup/{secret:str}", opt=PUBLIC_FORM)
@@ -137,7 +139,7 @@ async def setup(request: AnyRequest, accounts: AccountService, secret: str) -> R
 async def invitation_page(request: AnyRequest, accounts: AccountService, secret: str) -> Template:
     """Whose invitation it is, and the form for a password. Looking does not use it up."""
     invited = await accounts.sign_in.invited(LinkPurpose.INVITATION, secret)
-    return page(request, "accounts/invitation.html", errors={}, invited=invited, name=invited.name)
+    return page(request, "accounts/invitation.html", errors=errors_of(None), invited=invited, name=invited.name)
 
 
 @post("/invitation/{secret:str}", opt=PUBLIC_FORM)
@@ -159,7 +161,7 @@ async def take_up(request: AnyRequest, accounts: AccountService, secret: str) ->
 async def reset_page(request: AnyRequest, accounts: AccountService, secret: str) -> Template:
     """The form for a new password. Looking does not use the link up."""
     invited = await accounts.sign_in.invited(LinkPurpose.RESET, secret)
-    return page(request, "accounts/reset.html", errors={}, invited=invited)
+    return page(request, "accounts/reset.html", errors=errors_of(None), invited=invited)
 
 
 @post("/reset/{secret:str}", opt=PUBLIC_FORM)
@@ -190,7 +192,7 @@ async def _sign_in_form(
         "accounts/sign_in.html",
         status=error.status if error else 200,
         headers=headers_of(error) if error else None,
-        errors=errors_of(error) if error else {},
+        errors=errors_of(error),
         email=email,
         wanted=wanted,
         done=done,
