@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import structlog
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import Receive, Scope, Send
 
 from appliance import __version__, host
+from appliance.accounts.access import PUBLIC
 from appliance.accounts.guards import AccessPlugin
 from appliance.accounts.routes import routes as account_routes
 from appliance.accounts.service import AccountService
@@ -311,31 +312,20 @@ class Core:
         return Litestar(
             route_handlers=[*account_routes, *project_routes, *issue_routes, *alert_routes, *system_routes],
             plugins=[
-                AccessPlugin(self.accounts, self._appliance.site_url, _address_of(proxies)),
+                AccessPlugin(self.accounts, self._appliance.site_url, proxies),
                 WebPlugin(self._clock, shell.load),
             ],
             dependencies={name: Provide(_giving(value), sync_to_thread=False) for name, value in given.items()},
             openapi_config=OpenAPIConfig(
                 title="Condev Monitor",
                 version=__version__,
-                path="/api/v1/schema",
                 render_plugins=[JsonRenderPlugin(path="/")],
+                openapi_router=Router("/api/v1/schema", route_handlers=[], opt=PUBLIC),
             ),
             request_max_body_size=MAX_REQUEST_BYTES,
             logging_config=None,
             signature_types=[Config, Database, PluginHost],
         )
-
-
-def _address_of(proxies: TrustedProxies) -> Callable[[Any], str]:
-    """The client's address of a connection, as ingest finds it."""
-
-    def find(scope: Any) -> str:
-        peer = scope.get("client")
-        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
-        return proxies.client(peer[0] if peer else "", forwarded.decode("latin-1"))
-
-    return find
 
 
 def _giving(value: object) -> Callable[[], Any]:
