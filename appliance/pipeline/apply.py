@@ -85,7 +85,7 @@ class Applier:
         self._stopping = stopping
         self._read_raw = read_raw
         self._checkpoint = checkpoint
-        self._bounds = PayloadBounds(limits.payloads_per_hour_per_issue, limits.payloads_per_hour_per_project)
+        self.bounds = PayloadBounds(limits.payloads_per_hour_per_issue, limits.payloads_per_hour_per_project)
         self.waiting_for = ""  # what does not answer, in words; "" when nothing is waited for
 
     async def apply(self, work: Work) -> list[IssueChange]:
@@ -97,7 +97,7 @@ class Applier:
         live = await self._patiently("the metadata", lambda: live_projects(self._database, project_ids(work)))
         drop_projects(work, project_ids(work) - live)
         await self._drop_duplicates(work)
-        self._bounds.apply(work.batch.events)
+        self.bounds.apply(work.batch.events)
         self._checkpoint("prepared")
         if record_indexes(work.batch):
             await self._put_blobs(work)

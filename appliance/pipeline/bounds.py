@@ -20,6 +20,7 @@ class PayloadBounds:
         """Args: per_issue, per_project: payloads an hour; 0 = no bound. An issue is counted by group hash."""
         self._per_issue = per_issue
         self._per_project = per_project
+        self.closed = False  # True: no payload is kept, whatever the counts
         self._hour = 0
         self._projects: dict[int, int] = {}
         self._groups: dict[tuple[int, int], int] = {}
@@ -42,6 +43,8 @@ class PayloadBounds:
         return withheld
 
     def _may_keep(self, row: EventRow) -> bool:
+        if self.closed:
+            return False
         hour = row.received_at // HOUR
         if hour > self._hour:
             self._hour = hour

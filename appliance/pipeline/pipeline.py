@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +56,7 @@ class PipelineStatus(Struct, kw_only=True):
     worker_starts: int = 0
     protocols: list[str] = field(default_factory=list)
     processors: list[str] = field(default_factory=list)
+    withholding: bool = False  # payloads, because the store is full with today's data
     processor_failures: dict[str, ProcessorFailure] = field(default_factory=dict)
 
 
@@ -72,7 +73,7 @@ class Pipeline:
         blobs: BlobStore,
         clock: Clock,
         worker: DecodeWorker,
-        publish: Callable[[Iterable[int], Sequence[IssueChange]], None] = lambda _projects, _changes: None,
+        on_changes: Callable[[Sequence[IssueChange]], None] = lambda _: None,
         checkpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Make it; nothing runs yet.
@@ -85,7 +86,7 @@ class Pipeline:
             blobs: for replay bodies.
             clock: for times in the metadata and on the System page; never for rows.
             worker: not started yet; `stop` closes it.
-            publish: told after commit which projects got events, and which issues changed: `IssueFeed.publish`.
+            on_changes: told of issues that opened or came back, after commit.
             checkpoint: called with the name of each step that is done; tests raise or kill there.
         """
         self._limits = config.pipeline
@@ -94,7 +95,7 @@ class Pipeline:
         self._store = store
         self._clock = clock
         self._worker = worker
-        self._publish = publish
+        self._on_changes = on_changes
         self._checkpoint = checkpoint
         self._files = DeadLetterFiles(data_dir / "dead_letters")
         self._stopping = asyncio.Event()
@@ -152,6 +153,10 @@ class Pipeline:
                 await asyncio.wait({task})
         await self._worker.close()
 
+    def withhold_payloads(self, full: bool) -> None:
+        """Keep no payloads for a while: retention has nothing left to drop but today."""
+        self._applier.bounds.closed = full
+
     def wake(self) -> None:
         """A retry of a dead letter was asked for."""
         self._wake.set()
@@ -179,6 +184,7 @@ class Pipeline:
             worker_starts=self._worker.starts,
             protocols=self._worker.ready.protocols,
             processors=self._worker.ready.processors,
+            withholding=self._applier.bounds.closed,
             processor_failures=dict(self._failures),
         )
 
@@ -365,7 +371,8 @@ class Pipeline:
             self._after = work.intent.after
             reader.acknowledge(work.intent.after)
             self._checkpoint("acknowledged")
-        self._publish({row.project_id for row in work.batch.events}, changes)
+        if changes:
+            self._on_changes(changes)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

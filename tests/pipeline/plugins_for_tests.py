@@ -8,8 +8,7 @@ import os
 import time
 from typing import ClassVar, Literal
 
-from appliance.hookspecs import Answer, DecodeError, IngestRequest, Peek, Processor, Protocol, Route, Verdict
-from appliance.hookspecs import Decoded
+from appliance.hookspecs import Answer, Decoded, DecodeError, IngestRequest, Peek, Processor, Protocol, Route, Verdict
 from appliance.model import (
     Event,
     ExceptionValue,
@@ -66,7 +65,9 @@ def _item(line: dict[str, object], record: Record) -> Item:
                 id=identity,
                 kind=Kind.ERROR,
                 timestamp=at,
-                exceptions=[ExceptionValue(type=str(line.get("type", "TypeError")), value=str(line.get("message", "x")))],
+                exceptions=[
+                    ExceptionValue(type=str(line.get("type", "TypeError")), value=str(line.get("message", "x")))
+                ],
                 message=str(line.get("message", "")),
                 tags={"do": str(line.get("do", ""))},
                 extra={"padding": line.get("padding", "")},  # type: ignore[dict-item]

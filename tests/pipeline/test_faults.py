@@ -119,8 +119,9 @@ async def test_a_worker_killed_in_the_middle_of_a_batch_costs_nothing(house, eve
 @pytest.mark.parametrize("how", ["hang", "abort"])
 @pytest.mark.parametrize("where", ["do", "decode"])
 async def test_one_poisonous_record_among_500_is_found_and_the_others_stored(house, event, how, where):
-    for number in range(500):
-        await house.send(event(number, **({where: how} if number == 321 else {})))
+    await asyncio.gather(
+        *(house.send(event(number, **({where: how} if number == 321 else {}))) for number in range(500))
+    )
     await house.drain(house.pipeline())
     assert len(house.event_ids()) == 499
     assert await house.issue_events() == 499

@@ -27,9 +27,7 @@ async def test_several_items_of_one_record_keep_their_ordinals(house, event):
     await house.send(event(1), event(2, kind="measurement"), event(3, kind="span"), event(4, kind="session"))
     await house.send(event(5), event(6, kind="outcome"))
     await house.drain(house.pipeline())
-    ordinals = {
-        table: sorted(ordinal for _, ordinal in rows) for table, rows in house.store.tables.items() if rows
-    }
+    ordinals = {table: sorted(ordinal for _, ordinal in rows) for table, rows in house.store.tables.items() if rows}
     assert ordinals == {
         "events": [0, 65_536], "measurements": [1], "spans": [2], "sessions": [3], "outcomes": [65_537],
     }  # fmt: skip
@@ -58,9 +56,7 @@ async def test_two_projects_may_use_the_same_event_id(house, event):
 async def test_processors_change_drop_and_are_counted(house, event):
     await house.send(event(1), event(2, do="drop"), event(3))
     await house.drain(house.pipeline())
-    stored = [
-        msgspec.json.decode(row.payload, type=Event) for row in house.store.tables["events"].values()
-    ]
+    stored = [msgspec.json.decode(row.payload, type=Event) for row in house.store.tables["events"].values()]
     assert [one.id for one in stored] == [f"{1:032x}", f"{3:032x}"]
     assert all(one.tags["obeyed"] == "1" and "scrubbed" in one.extra for one in stored)
     outcomes = list(house.store.tables["outcomes"].values())
@@ -195,12 +191,9 @@ async def test_applied_segments_are_unlinked(house, event):
     assert len(list((house.data_dir / "spool").glob("*.seg"))) <= 1
 
 
-async def test_changes_are_published_after_commit(house, event):
-    heard: list[tuple[list[int], list[str]]] = []
-
-    def publish(projects, changes):
-        heard.append((sorted(projects), [change.change for change in changes]))
-
-    await house.send(event(1))
-    await house.drain(house.pipeline(publish=publish))
-    assert heard == [([1], ["opened"])]
+async def test_changes_are_told_after_commit(house, event):
+    heard: list[list[str]] = []
+    for number in range(3):
+        await house.send(event(number))
+    await house.drain(house.pipeline(on_changes=lambda changes: heard.append([one.change for one in changes])))
+    assert heard == [["opened"]]
