@@ -32,6 +32,7 @@ class InsertContext(Protocol):
 
     req_block_size: int | None
     data: Any
+    insert_exception: Exception | None
 
 
 class QueryResult(Protocol):

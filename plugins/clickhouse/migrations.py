@@ -75,5 +75,7 @@ async def set_disk_reserve(engine: Engine, reserve: int) -> None:
     )
     setting = f"min_free_disk_bytes_to_perform_insert = {reserve:d}"
     for name, definition in found:
+        if not reserve and "min_free_disk_bytes_to_perform_insert" not in definition:
+            continue
         if not f"{definition},".count(f"{setting},"):
             await engine.maintain("setting the disk reserve", f"ALTER TABLE {name} MODIFY SETTING {setting}")

@@ -43,7 +43,7 @@ class ClickHouseStore(EventStore):
 
     def __init__(self, engine: Engine, clock: Clock, disk_reserve: int) -> None:
         """Args: engine: not started yet. clock: for "today". disk_reserve: bytes, see the config."""
-        self._engine = engine
+        self.engine = engine  # for tests and tools that need SQL of their own
         self._clock = clock
         self._disk_reserve = disk_reserve
         self._issues, self._metrics = SummaryState(), SummaryState()
@@ -67,17 +67,17 @@ class ClickHouseStore(EventStore):
 
     async def open(self) -> None:
         """Connect, migrate, set the caps and read them back."""
-        await self._engine.start()
+        await self.engine.start()
         try:
-            await migrate(self._engine, self._clock.now())
-            await set_disk_reserve(self._engine, self._disk_reserve)
+            await migrate(self.engine, self._clock.now())
+            await set_disk_reserve(self.engine, self._disk_reserve)
         except BaseException:
-            await self._engine.stop()
+            await self.engine.stop()
             raise
 
     async def close(self) -> None:
         """Finish what runs and release everything."""
-        await self._engine.stop()
+        await self.engine.stop()
 
     async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None = None) -> None:
         """Store a batch durably."""
@@ -95,13 +95,13 @@ class ClickHouseStore(EventStore):
 
     async def present(self, batch_id: int, received: tuple[int, int]) -> Mapping[str, frozenset[int]]:
         """Which ordinals each table has of a batch."""
-        return await present(self._engine, TABLES, batch_id, received)
+        return await present(self.engine, TABLES, batch_id, received)
 
     async def seen(
         self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
     ) -> frozenset[tuple[int, str, str]]:
         """Which ids other batches stored."""
-        return await seen(self._engine, ids, since, ignore_batch)
+        return await seen(self.engine, ids, since, ignore_batch)
 
     async def drop_before(self, table: str, received_before: int) -> list[Dropped]:
         """Drop whole days that lie before a time."""
@@ -114,12 +114,12 @@ class ClickHouseStore(EventStore):
     async def summarise(self, now: int) -> int:
         """Make the hourly sums that new rows made stale again."""
         async with self._summarising:  # two at once would share the staging tables
-            done = await Summariser(self._engine, ISSUES, self._issues).run(now)
-            return done + await Summariser(self._engine, MEASUREMENTS, self._metrics).run(now)
+            done = await Summariser(self.engine, ISSUES, self._issues).run(now)
+            return done + await Summariser(self.engine, MEASUREMENTS, self._metrics).run(now)
 
     async def stats(self) -> StoreStats:
         """Sizes, memory and settings."""
-        return await stats(self._engine, SCHEMA_VERSION)
+        return await stats(self.engine, SCHEMA_VERSION)
 
     async def group_stats(
         self,
@@ -129,62 +129,62 @@ class ClickHouseStore(EventStore):
         limit: int = 1000,
     ) -> list[GroupStats]:
         """Which groups occurred."""
-        return await queries_groups.group_stats(self._engine, self._issues, where, order, limit)
+        return await queries_groups.group_stats(self.engine, self._issues, where, order, limit)
 
     async def group_histograms(self, where: EventFilter, bucket: int) -> Mapping[int, list[Bucket]]:
         """Sparklines."""
-        return await queries_groups.group_histograms(self._engine, self._issues, where, bucket)
+        return await queries_groups.group_histograms(self.engine, self._issues, where, bucket)
 
     async def histogram(self, where: EventFilter, bucket: int) -> list[Bucket]:
         """Events and users per bucket."""
-        return await queries_groups.histogram(self._engine, self._issues, where, bucket)
+        return await queries_groups.histogram(self.engine, self._issues, where, bucket)
 
     async def events(self, where: EventFilter, page: Page) -> tuple[list[EventSummary], str]:
         """Events, newest first."""
-        return await queries_events.events(self._engine, where, page)
+        return await queries_events.events(self.engine, where, page)
 
     async def event(self, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
         """One event with its payload."""
-        return await queries_events.event(self._engine, project_ids, event_id)
+        return await queries_events.event(self.engine, project_ids, event_id)
 
     async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
         """The events around one."""
-        return await queries_events.neighbours(self._engine, where, event)
+        return await queries_events.neighbours(self.engine, where, event)
 
     async def tag_distribution(self, where: EventFilter, keys: Sequence[str], top: int = 5) -> list[TagCount]:
         """The most frequent values of tags."""
-        return await queries_tags.tag_distribution(self._engine, where, keys, top)
+        return await queries_tags.tag_distribution(self.engine, where, keys, top)
 
     async def values(self, where: EventFilter, name: str, prefix: str = "", limit: int = 50) -> list[TagCount]:
         """The values of a field or tag."""
-        return await queries_tags.values(self._engine, where, name, prefix, limit)
+        return await queries_tags.values(self.engine, where, name, prefix, limit)
 
     async def count(self, where: EventFilter) -> tuple[int, int]:
         """(events, users)."""
-        return await queries_groups.count(self._engine, self._issues, where)
+        return await queries_groups.count(self.engine, self._issues, where)
 
     async def metric_summaries(
         self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
     ) -> list[MetricSummary]:
         """Percentiles of measurements."""
-        return await queries_metrics.metric_summaries(self._engine, self._metrics, where, metrics, by_url, limit)
+        return await queries_metrics.metric_summaries(self.engine, self._metrics, where, metrics, by_url, limit)
 
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
         """Single samples."""
-        return await queries_metrics.measurements(self._engine, where, metric, page)
+        return await queries_metrics.measurements(self.engine, where, metric, page)
 
     async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:
         """Recorded sessions."""
-        return await queries_visits.replays(self._engine, where, page)
+        return await queries_visits.replays(self.engine, where, page)
 
     async def replay(self, project_ids: Sequence[int], replay_id: str) -> ReplaySummary | None:
         """One recorded session."""
-        return await queries_visits.replay(self._engine, project_ids, replay_id)
+        return await queries_visits.replay(self.engine, project_ids, replay_id)
 
     async def releases(self, where: EventFilter, limit: int = 100) -> list[ReleaseSummary]:
         """Releases."""
-        return await queries_visits.releases(self._engine, where, limit)
+        return await queries_visits.releases(self.engine, where, limit)
 
     async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
         """What was not kept."""
-        return await queries_visits.outcomes(self._engine, where)
+        return await queries_visits.outcomes(self.engine, where)

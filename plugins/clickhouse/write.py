@@ -73,10 +73,10 @@ class Writer:
         context.data = block.data
         try:
             client.insert(context=context)
-        except BaseException:
-            # A context that failed keeps its half-read state.
-            self._contexts.pop(block.table, None)
-            raise
+        except Exception as error:
+            self._contexts.pop(block.table, None)  # a context that failed keeps its half-read state
+            # Values that could not be encoded: over HTTP this shows up as whatever the broken request came to.
+            raise context.insert_exception or error from error
 
     async def _stored_ids(self, batch: Batch) -> frozenset[int]:
         times = [row.received_at for rows in (batch.events, batch.measurements, batch.page_views) for row in rows]
