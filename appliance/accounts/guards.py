@@ -107,20 +107,6 @@ class AccessPlugin(InitPlugin):
         if not api:
             await self._guard_forms(connection, handler, actor)
 
-    async def still(self, connection: Connection, actor: Actor) -> bool:
-        """Whether who opened a live page may still see the same: asked again and again while it is open.
-
-        Args:
-            connection: that the page was opened with.
-            actor: who it was then.
-        """
-        now = await self._cookie(connection)
-        return now is not None and (now.user_id, now.role, now.project_ids) == (
-            actor.user_id,
-            actor.role,
-            actor.project_ids,
-        )
-
     async def _bearer(self, connection: Connection) -> Actor | None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         return await self._accounts.tokens.actor(token.strip()) if scheme.lower() == "bearer" else None
