@@ -6,6 +6,7 @@ No decisions here; the words for what is read (`Known`) and the rows that statem
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -74,6 +75,11 @@ class Known(Struct, gc=False):
     hash_count: int = 0  # these of the hash: only kept while the issue is shared
     hash_first_seen: int = 0
     hash_sketch: bytes = b""
+
+
+def utc(moment: int) -> str:
+    """A time in words, for the history of an issue."""
+    return datetime.fromtimestamp(moment / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 async def run(connection: AsyncConnection, statement: Executable, rows: Sequence[Row]) -> None:

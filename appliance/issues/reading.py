@@ -1,0 +1,155 @@
+"""One issue and its events, as pages show them: history from the metadata, events from the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import structs
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from appliance.hookspecs import EventFilter, EventNotFoundError, EventStore, EventSummary, Page
+from appliance.issues.grouping import read_explanation
+from appliance.issues.listing import summaries, summary_of
+from appliance.issues.models import IssueActivityModel, IssueHashModel, IssueModel, IssueReleaseModel
+from appliance.issues.views import (
+    EventDetail,
+    EventList,
+    IssueActivity,
+    IssueDetail,
+    IssueHash,
+    IssueNotFoundError,
+    IssueRelease,
+)
+from appliance.model import Event
+
+SHOWN_HASHES: Final = 200  # on the grouping page
+SHOWN_RELEASES: Final = 20
+SHOWN_ACTIVITY: Final = 100
+SHOWN_MERGED: Final = 100
+_EVENT_ID: Final = re.compile(r"^[0-9a-f]{32}$")
+NO_EVENT: Final = "There is no such event, or it is no longer kept."
+
+
+async def detail_of(session: AsyncSession, issue: IssueModel) -> IssueDetail:
+    """An issue with its history."""
+    row = (await session.execute(summaries().where(IssueModel.id == issue.id))).one()
+    hashes = await session.scalars(
+        select(IssueHashModel)
+        .where(IssueHashModel.issue_id == issue.id)
+        .order_by(IssueHashModel.event_count.desc(), IssueHashModel.first_seen)
+        .limit(SHOWN_HASHES)
+    )
+    releases = await session.scalars(
+        select(IssueReleaseModel)
+        .where(IssueReleaseModel.issue_id == issue.id)
+        .order_by(IssueReleaseModel.first_seen.desc(), IssueReleaseModel.release)
+        .limit(SHOWN_RELEASES)
+    )
+    release_count = await session.scalar(
+        select(func.count()).select_from(IssueReleaseModel).where(IssueReleaseModel.issue_id == issue.id)
+    )
+    activity = await session.scalars(
+        select(IssueActivityModel)
+        .where(IssueActivityModel.issue_id == issue.id)
+        .order_by(IssueActivityModel.id.desc())
+        .limit(SHOWN_ACTIVITY)
+    )
+    merged = await session.scalars(
+        select(IssueModel.id).where(IssueModel.merged_into == issue.id).order_by(IssueModel.id).limit(SHOWN_MERGED)
+    )
+    return IssueDetail(
+        issue=summary_of(row),
+        why=read_explanation(issue.grouping),
+        hashes=[_hash(found, issue) for found in hashes],
+        releases=[
+            IssueRelease(
+                release=one.release,
+                event_count=one.event_count,
+                first_seen=one.first_seen,
+                last_seen=one.last_seen,
+            )
+            for one in releases
+        ],
+        release_count=release_count or 0,
+        activity=[IssueActivity(at=one.at, actor=one.actor, action=one.action, detail=one.detail) for one in activity],
+        merged_issue_ids=tuple(merged),
+    )
+
+
+def _hash(found: IssueHashModel, issue: IssueModel) -> IssueHash:
+    counts = found if issue.shared else issue  # an issue with one hash counts for it
+    return IssueHash(
+        hash=f"{found.hash:016x}",
+        version=found.version,
+        event_count=counts.event_count,
+        first_seen=counts.first_seen,
+        last_seen=counts.last_seen,
+        merged_from=found.home_issue_id if found.home_issue_id != issue.id else None,
+        why=read_explanation(found.explanation),
+    )
+
+
+def events_of(issue: IssueModel, hashes: Sequence[int], where: EventFilter | None = None) -> EventFilter:
+    """A filter that selects this issue's events alone, whatever projects and hashes it came with."""
+    asked = where or EventFilter(project_ids=())
+    # 0 is never a group hash: an issue whose hashes all moved away has no events, not everybody's.
+    return structs.replace(asked, project_ids=(issue.project_id,), group_hashes=tuple(hashes) or (0,))
+
+
+async def list_events(store: EventStore, where: EventFilter, page: Page) -> EventList:
+    """Events, newest first."""
+    items, cursor = await store.events(where, page)
+    return EventList(items=items, next=cursor or None)
+
+
+async def issue_event(store: EventStore, issue: IssueModel, hashes: Sequence[int], event_id: str) -> EventDetail:
+    """An event of an issue: an id, "latest" or "oldest".
+
+    Raises:
+        IssueNotFoundError: the issue has no such event, or none at all any more.
+    """
+    where = events_of(issue, hashes)
+    wanted = await _end_of(store, where, event_id) if event_id in {"latest", "oldest"} else event_id
+    summary, event = await find_event(store, [issue.project_id], wanted)
+    if summary.group_hash not in where.group_hashes:
+        raise IssueNotFoundError(NO_EVENT)
+    neighbours = await store.neighbours(where, summary)
+    return EventDetail(summary=summary, event=event, issue_id=issue.id, neighbours=neighbours)
+
+
+async def _end_of(store: EventStore, where: EventFilter, end: str) -> str:
+    newest, _ = await store.events(where, Page(limit=1))
+    if not newest:
+        raise IssueNotFoundError("The events of this issue are no longer kept; its counters are.")
+    if end == "latest":
+        return newest[0].event_id
+    return (await store.neighbours(where, newest[0])).oldest or newest[0].event_id
+
+
+async def find_event(store: EventStore, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
+    """An event of these projects with its payload.
+
+    Raises:
+        IssueNotFoundError: there is none of this id.
+    """
+    event_id = event_id.lower().replace("-", "")
+    if not project_ids or not _EVENT_ID.match(event_id):
+        raise IssueNotFoundError(NO_EVENT)
+    try:
+        return await store.event(project_ids, event_id)
+    except EventNotFoundError as error:
+        raise IssueNotFoundError(NO_EVENT) from error
+
+
+async def issue_of_event(session: AsyncSession, summary: EventSummary) -> IssueModel | None:
+    """The issue that an event's hash leads to; None when it is not grouped, or beyond the bound on hashes."""
+    statement = (
+        select(IssueModel)
+        .join(IssueHashModel, IssueHashModel.issue_id == IssueModel.id)
+        .where(IssueHashModel.project_id == summary.project_id, IssueHashModel.hash == summary.group_hash)
+        .limit(1)
+    )
+    return (await session.scalars(statement)).first()
