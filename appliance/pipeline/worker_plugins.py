@@ -55,8 +55,9 @@ def worker_options(config: Config, *, data_dir: Path, site_url: str, memory_byte
             site_url=site_url,
             memory_bytes=memory_bytes,
             cpus=cpus,
-            max_body=config.ingest.max_body,
-        )
+            max_body=int(config.ingest.max_body),
+        ),
+        enc_hook=str,  # texts from the environment carry their variable's name, which the worker has no use for
     )
 
 
