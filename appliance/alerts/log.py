@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from appliance.accounts.access import Actor, ForbiddenError, NotFoundError, Permission
+from appliance.accounts.access import Actor, ForbiddenError, InvalidInputError, NotFoundError, Permission
 from appliance.alerts.entries import Purpose, State, decode_body
 from appliance.alerts.models import AlertModel, DeliveryModel, OutboxModel, RuleModel
-from appliance.alerts.schemas import MAX_PAGE, AlertItem, DeliveryItem, Listing, MessageItem
+from appliance.alerts.schemas import MAX_PAGE, AlertItem, DeliveryItem, Listing, MessageItem, bounded_id
 from appliance.hookspecs import Clock, IssueChange
 from appliance.metadata.database import Database
 from appliance.projects.models import ProjectModel
@@ -49,7 +49,7 @@ class AlertLog:
             .where(ProjectModel.deleted_at.is_(None))
         )
         if issue_id is not None:
-            query = query.where(AlertModel.issue_id == issue_id)
+            query = query.where(AlertModel.issue_id == bounded_id(issue_id))
         query = _visible(query, AlertModel.project_id, actor, project_id)
         rows, following = await self._page(query, AlertModel.id, limit, cursor)
         return Listing(items=[_alert(*row) for row in rows], next=following)
@@ -143,8 +143,8 @@ class AlertLog:
         self, query: Select[*tuple[Any, ...]], key: Any, limit: int, cursor: str
     ) -> tuple[Sequence[Any], str | None]:
         limit = min(max(limit, 1), MAX_PAGE)
-        if cursor.isascii() and cursor.isdecimal():
-            query = query.where(key < int(cursor[:18]))
+        if cursor:
+            query = query.where(key < _id_of(cursor))
         async with self._database.read() as session:
             rows = (await session.execute(query.order_by(key.desc()).limit(limit + 1))).all()
         shown = rows[:limit]
@@ -163,14 +163,20 @@ def _visible(query: Rows, column: Any, actor: Actor, project_id: int | None) -> 
     """The actor's projects alone; what belongs to no project is for those who may see the system."""
     if project_id is not None:
         actor.require_project(project_id, Permission.ALERTS_READ)
-        return query.where(column == project_id)
+        return query.where(column == bounded_id(project_id))
     if actor.project_ids is not None:
         return query.where(column.in_(actor.project_ids))
     return query if actor.may(Permission.SYSTEM_READ) else query.where(column.is_not(None))
 
 
+def _id_of(cursor: str) -> int:
+    if cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18:
+        return int(cursor)
+    raise InvalidInputError({"cursor": "This cursor is none of ours: take the one of the answer before."})
+
+
 async def _find(session: AsyncSession, actor: Actor, message_id: int) -> OutboxModel:
-    entry = await session.get(OutboxModel, message_id)
+    entry = await session.get(OutboxModel, bounded_id(message_id))
     gone = NotFoundError("There is no such message, or it belongs to a project that you are not a member of.")
     if entry is None or entry.purpose not in TOLD:
         raise gone

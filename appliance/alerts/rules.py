@@ -10,14 +10,14 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from appliance.accounts.access import Actor, NotFoundError, Permission
+from appliance.accounts.access import Actor, InvalidInputError, NotFoundError, Permission
 from appliance.alerts.channels import Channels
 from appliance.alerts.compose import Site, compose_test
 from appliance.alerts.entries import Body, Purpose, add_entry
 from appliance.alerts.evaluate import rule_settings
 from appliance.alerts.facts import addresses, malformed_addresses, recipients_of
 from appliance.alerts.models import RuleModel
-from appliance.alerts.schemas import ConditionItem, RuleDraft, RuleItem
+from appliance.alerts.schemas import ConditionItem, RuleDraft, RuleItem, bounded_id
 from appliance.hookspecs import Clock, FormField, Rule
 from appliance.metadata.database import Database
 from appliance.projects.models import ProjectModel
@@ -26,14 +26,6 @@ MAX_RULES: Final = 100  # of one project; each is asked about each change
 MAX_THROTTLE_MINUTES: Final = 7 * 24 * 60
 MAX_SETTING: Final = 500  # characters of one field
 NOT_FOUND: Final = "There is no such rule, or it belongs to a project that you are not a member of."
-
-
-class RuleError(Exception):
-    """A rule's form has errors: by field, in words."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(" ".join(errors.values()))
-        self.errors = errors
 
 
 class Rules:
@@ -80,20 +72,20 @@ class Rules:
             return self._item(await _find(session, actor, rule_id, Permission.ALERTS_READ))
 
     async def create(self, actor: Actor, project_id: int, draft: RuleDraft) -> int:
-        """Add a rule; its id. Raises `RuleError`."""
+        """Add a rule; its id. Raises `InvalidInputError`."""
         actor.require_project(project_id, Permission.ALERTS_WRITE)
         values = self._checked(draft)
         async with self._database.write() as session:
             have = await session.scalar(select(func.count()).where(RuleModel.project_id == project_id)) or 0
             if have >= MAX_RULES:
-                raise RuleError({"name": f"A project has at most {MAX_RULES} rules: delete one first."})
+                raise InvalidInputError({"name": f"A project has at most {MAX_RULES} rules: delete one first."})
             rule = RuleModel(project_id=project_id, created_at=self._clock.now(), **values)
             session.add(rule)
             await session.flush()
             return rule.id
 
     async def update(self, actor: Actor, rule_id: int, draft: RuleDraft) -> None:
-        """Change a rule. Raises `RuleError`, `NotFoundError`."""
+        """Change a rule. Raises `InvalidInputError`, `NotFoundError`."""
         values = self._checked(draft)
         async with self._database.write() as session:
             rule = await _find(session, actor, rule_id, Permission.ALERTS_WRITE)
@@ -152,7 +144,7 @@ class Rules:
         )
 
     def _checked(self, draft: RuleDraft) -> dict[str, object]:
-        """The columns of a draft. Raises `RuleError` with everything that is wrong."""
+        """The columns of a draft. Raises `InvalidInputError` with everything that is wrong."""
         errors: dict[str, str] = {}
         name = " ".join(draft.name.split())
         if not 1 <= len(name) <= 120:
@@ -167,7 +159,7 @@ class Rules:
         minutes = _minutes(draft.throttle_minutes, errors)
         settings = _settings(condition, draft.settings, errors) if condition else {}
         if errors:
-            raise RuleError(errors)
+            raise InvalidInputError(errors)
         return {
             "name": name,
             "condition": draft.condition,
@@ -179,7 +171,7 @@ class Rules:
 
 
 async def _find(session: AsyncSession, actor: Actor, rule_id: int, permission: Permission) -> RuleModel:
-    rule = await session.get(RuleModel, rule_id)
+    rule = await session.get(RuleModel, bounded_id(rule_id))
     if rule is None or not actor.sees(rule.project_id):
         raise NotFoundError(NOT_FOUND)
     project = await session.get(ProjectModel, rule.project_id)

@@ -1,4 +1,4 @@
-"""The shapes of alerts, deliveries and rules: what the service hands out, and the JSON API too. Times are µs UTC."""
+"""The shapes of alerts, deliveries and rules: what the service hands out (times in µs), and what the JSON API gives."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ MAX_PAGE: Final = 200  # rows of one answer; what the event store's pages allow 
 
 MessageState: TypeAlias = Literal["waiting", "sending", "delivered", "failed", "discarded"]
 MESSAGE_STATES: Final[tuple[MessageState, ...]] = ("waiting", "sending", "delivered", "failed", "discarded")
+
+
+def bounded_id(number: int) -> int:
+    """An id from an address: 0, which nothing has, when the database could not even hold it."""
+    return number if 0 < number < 1 << 63 else 0
 
 
 class Listing(Struct, Generic[T], frozen=True, kw_only=True):
@@ -132,3 +137,55 @@ class ChannelItem(Struct, frozen=True, kw_only=True):
     name: str
     problem: str  # "" when something of it could deliver
     notifiers: list[NotifierItem]
+
+
+# ── the JSON API: times are RFC 3339, UTC ──
+
+
+class AlertBody(Struct, kw_only=True):
+    """One firing of a rule."""
+
+    id: int
+    project_id: int
+    rule_id: int | None
+    rule: str
+    issue_id: int | None
+    change: str
+    title: str
+    level: str
+    at: str
+    message_id: int | None  # of `deliveries`; null while a digest collects
+    state: str  # collecting, waiting, sending, delivered, failed, discarded
+
+
+class AlertPage(Struct, kw_only=True):
+    """A page of alerts, newest first."""
+
+    items: list[AlertBody]
+    next: str | None
+
+
+class DeliveryBody(Struct, kw_only=True):
+    """One attempt of one notifier."""
+
+    id: int
+    message_id: int
+    project_id: int | None
+    channel: str
+    notifier: str
+    attempt: int
+    at: str
+    seconds: float
+    ok: bool
+    skipped: bool
+    reply: str
+    provider_id: str
+    subject: str
+    recipients: list[str]
+
+
+class DeliveryPage(Struct, kw_only=True):
+    """A page of deliveries, newest first."""
+
+    items: list[DeliveryBody]
+    next: str | None

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from appliance.accounts.access import Actor, Permission
+from appliance.accounts.access import Actor, NotFoundError, Permission
 from appliance.alerts.channels import Channels
-from appliance.alerts.compose import AccountMail, Site, compose_account_mail
+from appliance.alerts.compose import AccountMail, Site, compose_account_mail, compose_test
 from appliance.alerts.entries import Body, Purpose, add_entry, create_default_rules, enqueue_changes
+from appliance.alerts.facts import addresses
 from appliance.alerts.log import AlertLog
 from appliance.alerts.outbox import AlertPlugins, OutboxWorker
 from appliance.alerts.rules import Rules
@@ -46,6 +47,7 @@ class AlertService:
             site_url: where links lead; "" = `[site] url`.
         """
         self._clock = clock
+        self._database = database
         self._site = Site(url=(site_url or config.site.url).rstrip("/"), name=config.site.name)
         self._channels = Channels(
             config.channels,
@@ -103,6 +105,17 @@ class AlertService:
             )
             for name in self._channels.chains
         ]
+
+    async def test_channel(self, actor: Actor, channel: str) -> int | None:
+        """Put a test message to the actor's own address into the outbox; its number in the log."""
+        actor.require(Permission.SYSTEM_WRITE)
+        if channel not in self._channels.chains:
+            raise NotFoundError(self._channels.problem(channel))
+        why = f"{actor.name or actor.email} tries the channel."
+        notification = compose_test(self._site, channel, addresses(actor.email), at=self._clock.now(), why=why)
+        body, key = Body(notification=notification), f"test:{notification.id}"
+        async with self._database.write() as session:
+            return await add_entry(session, Purpose.NOTIFICATION, key, body, self._clock.now(), channel=channel)
 
     async def prune(self) -> int:
         """Forget what is older than `[alerts] delivery_log_days`; how many rows went. For the schedule, once a day."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from appliance.accounts.access import COMMAND_LINE, Actor, ForbiddenError, NotFoundError, Role
+from appliance.accounts.access import COMMAND_LINE, Actor, ForbiddenError, InvalidInputError, NotFoundError, Role
 from appliance.alerts.models import RuleModel
-from appliance.alerts.rules import MAX_RULES, RuleError
+from appliance.alerts.rules import MAX_RULES
 from appliance.alerts.schemas import RuleDraft
 from appliance.hookspecs import DeliveryError
 from appliance.projects.models import ProjectModel
@@ -64,7 +64,7 @@ async def test_all_that_is_wrong_with_a_rule_is_said_at_once_beside_its_field(wo
         name=" ", condition="new_issue", channel="pigeon", recipients="nobody", throttle_minutes="soon",
         settings={"level": "loud", "environment": "x" * 501},
     )  # fmt: skip
-    with pytest.raises(RuleError) as raised:
+    with pytest.raises(InvalidInputError) as raised:
         await world.service.rules.create(COMMAND_LINE, world.project_id, draft)
     assert set(raised.value.errors) == {
         "name", "channel", "recipients", "throttle_minutes", "setting.level", "setting.environment",
@@ -76,7 +76,7 @@ async def test_a_project_has_a_bounded_number_of_rules(world: World) -> None:
         for number in range(MAX_RULES):
             rule = RuleModel(project_id=world.project_id, name=str(number), condition="new_issue", created_at=0)
             session.add(rule)
-    with pytest.raises(RuleError, match="at most"):
+    with pytest.raises(InvalidInputError, match="at most"):
         await world.service.rules.create(COMMAND_LINE, world.project_id, GOOD)
 
 
