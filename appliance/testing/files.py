@@ -156,6 +156,14 @@ class PowerCutFiles:
         """Whether the power has been cut."""
         return self._off
 
+    def process_killed(self) -> PowerCutFiles:
+        """Kill the process, not the machine: every open handle is dead, the kernel still has all that was written."""
+        with self._mutex:
+            self._off = True
+            after = PowerCutFiles(self._chance.randrange(1 << 30), capacity=self.capacity)
+            after._seen, after._durable = dict(self._seen), dict(self._durable)
+            return after
+
     def power_cut(self) -> PowerCutFiles:
         """Switch off; every open handle is dead. Returns the disk as it is found when the power is back."""
         with self._mutex:

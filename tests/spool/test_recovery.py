@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
@@ -15,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.spool import SpoolFailedError, SpoolReader, SpoolWriter, read_records
+from appliance.spool import Position, SpoolFailedError, SpoolFullError, SpoolReader, SpoolWriter, read_records
 from appliance.spool.files import DISK
 from appliance.spool.framing import FRAME_HEADER, SEGMENT_HEADER
-from appliance.testing.files import PowerCutError, PowerCutFiles
+from appliance.testing.files import PowerCutFiles
 
 
 def only_segment(directory: Path) -> Path:
@@ -80,6 +81,20 @@ async def test_a_lost_state_file_is_made_again_from_the_segments(open_writer, di
     (directory / "state").unlink()
     await open_writer().close()
     assert read_all() == [b"%d" % number * 1_000 for number in range(10)]
+
+
+async def test_no_segment_number_is_used_twice_even_when_all_segments_are_gone(open_writer, directory):
+    writer = open_writer(max_bytes=8 * 4_000)
+    for _ in range(10):
+        await writer.append(b"." * 1_000)
+    await writer.close()
+    highest = max(path.name for path in directory.glob("*.seg"))
+    for path in directory.glob("*.seg"):
+        path.unlink()
+    writer = open_writer()
+    await writer.append(b"x")
+    await writer.close()
+    assert only_segment(directory).name > highest
 
 
 @pytest.mark.parametrize("operation", ["append", "sync", "write_at"])
@@ -160,50 +175,83 @@ async def test_a_disk_that_fills_up_tears_nothing(open_writer, read_all):
     assert len(accepted) > 20
 
 
-@pytest.mark.parametrize("seed", range(40))
-async def test_a_power_cut_loses_nothing_acknowledged_and_tears_nothing(directory: Path, seed: int, read_all):
-    """Several lives on one disk; each ends in the middle of whatever it was doing."""
+class History:
+    """What was promised and seen over several lives of one spool."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.written: set[bytes] = set()
+        self.acknowledged: set[bytes] = set()
+        self.places: dict[tuple[int, int], bytes] = {}  # everything that was ever read, by its place
+        self.cursor: Position | None = None
+
+    async def append(self, writer: SpoolWriter, payload: bytes) -> None:
+        self.written.add(payload)
+        with contextlib.suppress(SpoolFailedError, SpoolFullError):
+            await writer.append(payload)
+            self.acknowledged.add(payload)
+
+    def read(self, reader: SpoolReader, files: PowerCutFiles) -> None:
+        """Read on from the cursor; no place ever holds two different records."""
+        while (found := reader.next_range(self.cursor, 4, 1 << 20)) is not None:
+            for offset, payload in read_records(self.directory, found, files=files):
+                assert self.places.setdefault((found.segment, offset), payload) == payload
+            self.cursor = found.after
+
+    async def live(self, files: PowerCutFiles, life: int, chance: random.Random) -> None:
+        """Append concurrently, read, acknowledge now and then, until the power goes."""
+        writer = SpoolWriter.open(self.directory, max_bytes=8 * 3_000, min_free_bytes=0, files=files)
+        try:
+            reader = SpoolReader.open(self.directory, files=files)
+            for number in range(30):
+                payloads = [b"%d-%d-%d-" % (life, number, i) + chance.randbytes(chance.randint(0, 1_500))
+                            for i in range(chance.randint(1, 6))]  # fmt: skip
+                await asyncio.gather(*(self.append(writer, payload) for payload in payloads))
+                if chance.random() < 0.05:
+                    files.fail_next(chance.choice(["append", "sync", "write_at", "create", "sync_directory"]))
+                self.read(reader, files)
+                if chance.random() < 0.3 and self.cursor is not None:
+                    reader.acknowledge(self.cursor)
+        finally:
+            await writer.close()
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_power_cuts_and_kills_lose_nothing_acknowledged_and_tear_nothing(directory: Path, seed: int):
     chance = random.Random(seed)
     files = PowerCutFiles(seed)
-    acknowledged: set[bytes] = set()
-    written: set[bytes] = set()
-    for life in range(6):
-        files.cut_power_in(chance.randint(5, 120))
-        try:
-            writer = SpoolWriter.open(directory, max_bytes=8 * 3_000, min_free_bytes=0, files=files)
-            await live(writer, files, life, chance, acknowledged, written)
-        except PowerCutError:
-            pass
-        files = files.power_cut()
+    history = History(directory)
+    for life in range(8):
+        files.cut_power_in(chance.randint(5, 300))
+        with contextlib.suppress(OSError):  # the power, or an injected fault that met the reader
+            await history.live(files, life, chance)
+        files = files.process_killed() if chance.random() < 0.4 else files.power_cut()
     await SpoolWriter.open(directory, max_bytes=1 << 20, min_free_bytes=0, files=files).close()
-    found = read_all(files)
-    assert acknowledged <= set(found)
-    assert set(found) <= written
-    assert len(found) == len(set(found))
+    history.read(SpoolReader.open(directory, files=files), files)
+    read = list(history.places.values())
+    assert history.acknowledged <= set(read) <= history.written
+    assert len(read) == len(set(read))
+    # An intent may name any range that was read: what is still there must be found there again.
+    again = History(directory)
+    again.read(SpoolReader.open(directory, files=files), files)
+    oldest = min(segment for segment, _ in again.places)
+    assert again.places == {place: payload for place, payload in history.places.items() if place[0] >= oldest}
 
 
-async def live(writer, files, life, chance, acknowledged, written):
-    """Append concurrently, read and remember, until the power goes."""
-
-    async def append(number: int) -> None:
-        payload = b"%d-%d-" % (life, number) + chance.randbytes(chance.randint(0, 1_500))
-        written.add(payload)
-        try:
-            await writer.append(payload)
-        except SpoolFailedError:
-            return
-        except Exception as error:
-            assert "full" in str(error), error
-            return
-        acknowledged.add(payload)
-
-    for round_ in range(30):
-        await asyncio.gather(*(append(round_ * 10 + number) for number in range(chance.randint(1, 6))))
-        if chance.random() < 0.05:
-            files.fail_next(chance.choice(["append", "sync", "write_at", "create", "sync_directory"]))
-        if files.off:
-            break
-    await writer.close()
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_recovery_finds_after_a_kill_also_survives_a_power_cut(open_writer, directory, read_all, seed):
+    files = PowerCutFiles(seed)
+    writer = open_writer(files=files)
+    await writer.append(b"acknowledged")
+    files.cut_power_in(1)  # the process dies between the write and the sync
+    with pytest.raises(SpoolFailedError):
+        await writer.append(b"only in the page cache")
+    files = files.process_killed()
+    await open_writer(files=files).close()
+    assert read_all(files) == [b"acknowledged", b"only in the page cache"]
+    files = files.power_cut()
+    await open_writer(files=files).close()
+    assert read_all(files) == [b"acknowledged", b"only in the page cache"]
 
 
 WRITER = """
