@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from appliance.hookspecs import Clock
 from appliance.metadata.database import Database
@@ -79,7 +80,7 @@ class Schedule:
                 continue
             try:
                 taken = await self._take(job)
-            except Exception as error:
+            except (SQLAlchemyError, OSError) as error:
                 log.warning("cannot look at a job's lease", job=job.name, error=str(error))
                 continue
             if taken:

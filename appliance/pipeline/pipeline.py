@@ -152,6 +152,8 @@ class Pipeline:
                 task.cancel()
                 await asyncio.wait({task})
         await self._worker.close()
+        if self._reader is not None:
+            self._reader.close()
 
     def withhold_payloads(self, full: bool) -> None:
         """Keep no payloads for a while: retention has nothing left to drop but today."""

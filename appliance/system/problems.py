@@ -1,0 +1,110 @@
+"""What is wrong with the appliance, in sentences with the mend. Pure: from the figures to the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.pipeline.pipeline import PipelineStatus
+from appliance.schedule import JobState
+from appliance.system.schemas import Headline, PluginState, Problem, SpoolState, StoreState
+
+LATE_SECONDS: Final = 60.0  # an event is promised within 2 s; a minute is a backlog, not a pause
+FULL_SHARE: Final = 0.7  # of the spool: sessions and replays are shed from here on
+MEMORY_SHARE: Final = 0.9  # of the store's own limit
+
+
+def find_problems(
+    *,
+    spool: SpoolState,
+    pipeline: PipelineStatus | None,
+    store: StoreState,
+    dead_letters: int,
+    jobs: Sequence[JobState],
+    plugins: Sequence[PluginState],
+) -> list[Problem]:
+    """Everything that a person should know, worst first."""
+    found = [*_of_pipeline(pipeline), *_of_store(store), *_of_spool(spool)]
+    if dead_letters:
+        words = "record" if dead_letters == 1 else "records"
+        found.append(
+            Problem(
+                text=f"{dead_letters:,} {words} could not be processed.",
+                mend="Look at the reasons under Dead letters; retry them once they are mended, or discard them.",
+            )
+        )
+    found += [
+        Problem(text=f"The job {job.name} failed: {job.last_error[:200]}", mend="It is tried again by itself.")
+        for job in jobs
+        if job.last_error
+    ]
+    found += [
+        Problem(text=f"Plugin {plugin.name}: {error[:200]}", mend="The log has the whole error.")
+        for plugin in plugins
+        for error in plugin.errors
+    ]
+    found += [
+        Problem(text=f"{check.name}: {check.detail[:200]}", mend=check.mend)
+        for plugin in plugins
+        for check in plugin.checks
+        if not check.ok
+    ]
+    return sorted(found, key=lambda problem: problem.tone != "bad")
+
+
+def headline_of(problems: Sequence[Problem]) -> Headline:
+    """The word beside "System"."""
+    if not problems:
+        return Headline(word="healthy", tone="good")
+    bad = any(problem.tone == "bad" for problem in problems)
+    word = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return Headline(word=word, tone="bad" if bad else "warn")
+
+
+def _of_pipeline(pipeline: PipelineStatus | None) -> list[Problem]:
+    if pipeline is None:
+        return []
+    found: list[Problem] = []
+    if not pipeline.running:
+        found.append(Problem(text="The pipeline does not run.", mend="Restart the appliance.", tone="bad"))
+    if pipeline.error:
+        text = f"The pipeline was interrupted: {pipeline.error[:300]}"
+        found.append(Problem(text=text, mend="It goes on by itself; the log has the whole error.", tone="bad"))
+    if pipeline.waiting_for:
+        text = f"The pipeline waits for {pipeline.waiting_for[:300]}"
+        mend = "Nothing is lost: what comes in stays in the spool until it answers."
+        found.append(Problem(text=text, mend=mend, tone="bad"))
+    if pipeline.withholding:
+        found.append(
+            Problem(
+                text="The store is full with today's events, so new ones are kept without their payload.",
+                mend="Raise retention.bytes, or lower what is sent.",
+            )
+        )
+    for failure in pipeline.processor_failures.values():
+        text = f"The processor {failure.name} failed for {failure.times:,} items; last: {failure.detail[:200]}"
+        found.append(Problem(text=text, mend="Mend or disable its plugin; the items were kept unless it forbids that."))
+    return found
+
+
+def _of_store(store: StoreState) -> list[Problem]:
+    if store.problem:
+        text = f"The event store does not answer: {store.problem[:300]}"
+        return [Problem(text=text, mend="Nothing is lost: events wait in the spool.", tone="bad")]
+    if store.memory_limit_bytes and store.memory_bytes > MEMORY_SHARE * store.memory_limit_bytes:
+        text = "The event store is near its memory limit."
+        return [Problem(text=text, mend="Queries may be refused for a while; give it more memory if this stays.")]
+    return []
+
+
+def _of_spool(spool: SpoolState) -> list[Problem]:
+    found: list[Problem] = []
+    if spool.oldest_seconds > LATE_SECONDS:
+        text = f"The oldest record has waited for {spool.oldest_seconds:,.0f} s."
+        found.append(Problem(text=text, mend="It catches up by itself once less comes in, or the store answers."))
+    if spool.max_bytes and spool.bytes > FULL_SHARE * spool.max_bytes:
+        text = f"The spool is {spool.bytes / spool.max_bytes:.0%} full: less important records are refused."
+        found.append(
+            Problem(text=text, mend="Raise ingest.spool_max_bytes, or see why the pipeline is slow.", tone="bad")
+        )
+    return found
