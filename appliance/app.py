@@ -123,7 +123,7 @@ class Appliance:
         self.plugins = PluginHost.load(config, self._services, only=only)
         self.ingest: IngestApp | None = None
         self.core = Core(self) if role is not Role.INGEST else None
-        self.web: Litestar | None = self.core.web() if self.core is not None and role.shows else None
+        self.web = self.core.web if self.core is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch by path."""
@@ -223,6 +223,7 @@ class Core:
             alerts=self.alerts,
         )
         self.accounts.set_mailer(self.alerts)
+        self.web = self._dashboard() if self._role.shows else None
 
     def _pipeline(self) -> Pipeline:
         services = self._appliance
@@ -291,7 +292,7 @@ class Core:
         if link:
             log.info("no owner yet: open this link once to create one, or run `condev init`", link=link)
 
-    def web(self) -> Litestar:
+    def _dashboard(self) -> Litestar:
         """The dashboard and the API."""
         proxies = TrustedProxies(self._config.site.trusted_proxies)
         given: Mapping[str, object] = {

@@ -99,6 +99,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
     if config is not None and plugins is not None:
         config.plugins = plugins
         config.plugin_tables = tables
+        config.channels = {**Config().channels, **config.channels}  # a [channels] table adds to the default one
         config.source = path
         problems += _check(config, source)
     if problems or config is None:

@@ -87,6 +87,11 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert config.plugin_tables["smtp"]["port"] == "2525"
 
 
+def test_another_channel_does_not_take_the_default_one_away(tmp_path: Path) -> None:
+    config = load(write(tmp_path, '[channels]\nchat = ["webhook"]\n'), {})
+    assert config.channels == {"email": ["resend", "smtp"], "chat": ["webhook"]}
+
+
 def test_a_wrong_variable_is_named_instead_of_the_file(tmp_path: Path) -> None:
     said = problems(write(tmp_path, ""), {"CONDEV__INGEST__MAX_BODY": "big"})
     assert said == [
