@@ -1,4 +1,4 @@
-"""Changing the state of issues: resolve, ignore, reopen, and the end of "ignored until". In the caller's transaction."""
+"""Changing the state of issues: resolve, ignore, reopen, the end of "ignored until". In the caller's transaction."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from appliance.accounts.access import Actor, Permission
 from appliance.hookspecs import IssueChange
 from appliance.issues import tables
 from appliance.issues.models import IssueModel
-from appliance.issues.scope import find_issue
+from appliance.issues.scope import NOT_FOUND, find_issue, visible_projects
 from appliance.issues.views import (
     MAX_BULK,
     ActionResult,
     Ignore,
     IssueAction,
     IssueActionError,
+    IssueNotFoundError,
     Reopen,
     ResolveIn,
     ResolveNow,
@@ -48,12 +49,28 @@ async def find_all(session: AsyncSession, actor: Actor, issue_ids: Sequence[int]
         raise IssueActionError("Select at least one issue.")
     if len(wanted) > MAX_BULK:
         raise IssueActionError(f"At most {MAX_BULK} issues can be changed at once: select fewer.")
-    issues = [await find_issue(session, actor, issue_id, Permission.ISSUES_WRITE) for issue_id in wanted]
-    issues = list({issue.id: issue for issue in issues}.values())
-    await tables.lock_projects(await session.connection(), {issue.project_id for issue in issues})
-    for issue in issues:
-        await session.refresh(issue)  # what was read before the lock may have changed until it was had
-    return issues
+    visible = set(await visible_projects(session, actor))
+    found = await _load(session, wanted)
+    known: dict[int, IssueModel] = {}
+    for issue_id in wanted:
+        issue = found.get(issue_id)
+        if issue is None or issue.project_id not in visible:
+            raise IssueNotFoundError(NOT_FOUND)
+        if issue.merged_into is not None:
+            issue = await find_issue(session, actor, issue_id)
+        known[issue.id] = issue
+    actor.require(Permission.ISSUES_WRITE)
+    await tables.lock_projects(await session.connection(), {issue.project_id for issue in known.values()})
+    await _load(session, list(known))  # again: what was read before the lock may have changed until it was had
+    return list(known.values())
+
+
+async def _load(session: AsyncSession, issue_ids: Sequence[int]) -> dict[int, IssueModel]:
+    found: dict[int, IssueModel] = {}
+    for some in tables.chunks(issue_ids):
+        statement = select(IssueModel).where(IssueModel.id.in_(some)).execution_options(populate_existing=True)
+        found.update({issue.id: issue for issue in await session.scalars(statement)})
+    return found
 
 
 async def change_states(

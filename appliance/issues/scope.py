@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts.access import Actor, Permission
@@ -15,6 +15,7 @@ from appliance.issues.views import IssueNotFoundError
 
 MAX_ALIASES: Final = 10  # merging flattens chains to one; a longer one would be a loop
 MAX_HASHES: Final = 500  # of one issue in a question to the event store: the newest; a question is a URL to a server
+MAX_LISTED: Final = 20  # of each issue in a list, for its sparkline
 NOT_FOUND: Final = "There is no such issue, or it belongs to a project that you are not a member of."
 
 
@@ -55,16 +56,19 @@ async def find_issue(
     raise IssueNotFoundError(NOT_FOUND)
 
 
-async def hashes_of(session: AsyncSession, issue_ids: Sequence[int], limit: int = MAX_HASHES) -> dict[int, list[int]]:
-    """The group hashes of issues, newest first, by issue; at most `limit` in all of each chunk of issues."""
+async def hashes_of(session: AsyncSession, issue_ids: Sequence[int]) -> dict[int, list[int]]:
+    """The group hashes of issues, newest first: `MAX_HASHES` of one issue, `MAX_LISTED` of each of several."""
     found: dict[int, list[int]] = {issue_id: [] for issue_id in issue_ids}
+    limit = MAX_HASHES if len(issue_ids) == 1 else MAX_LISTED
     for some in chunks(issue_ids):
-        statement = (
-            select(IssueHashModel.issue_id, IssueHashModel.hash)
+        order = (IssueHashModel.last_seen.desc(), IssueHashModel.hash)
+        place = func.row_number().over(partition_by=IssueHashModel.issue_id, order_by=order).label("place")
+        ranked = (
+            select(IssueHashModel.issue_id, IssueHashModel.hash, place)
             .where(IssueHashModel.issue_id.in_(some))
-            .order_by(IssueHashModel.last_seen.desc(), IssueHashModel.hash)
-            .limit(limit)
+            .subquery()
         )
+        statement = select(ranked.c.issue_id, ranked.c.hash).where(ranked.c.place <= limit).order_by(ranked.c.place)
         for issue_id, hash_ in await session.execute(statement):
             found[issue_id].append(hash_)
     return found

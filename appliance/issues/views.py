@@ -62,9 +62,13 @@ MAX_BULK: Final = 500  # issues in one bulk action: one short write transaction
 class IssueNotFoundError(Exception):
     """There is no such issue (or event) for this actor: also what is said of one they may not see."""
 
+    status = 404
+
 
 class IssueActionError(Exception):
     """The action cannot be done; the text says why and what to do instead."""
+
+    status = 422
 
 
 # ── asking ──
