@@ -1,0 +1,198 @@
+"""Pages and API of the appliance itself: /system, its dead letters, /api/v1/system, /metrics, /healthz, /readyz."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any, Final
+
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Template
+from msgspec import Meta, Struct
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from appliance.accounts.access import PUBLIC, Actor, NotSignedInError, Permission, requires
+from appliance.accounts.forms import MAX_FORM, form_list, form_values, numbers
+from appliance.accounts.service import AccountService
+from appliance.metadata.database import Database
+from appliance.system import metrics
+from appliance.system.dead_letters import MAX_PAGE
+from appliance.system.schemas import Changed, DeadLetterContent, DeadLetterList, SystemAnswer
+from appliance.system.service import SystemService
+from appliance.web.pages import is_htmx, page, redirect
+
+AnyRequest = Request[Any, Any, State]
+READ: Final = requires(Permission.SYSTEM_READ)
+WRITE: Final = requires(Permission.SYSTEM_WRITE)
+TAGS: Final = ["system"]
+_FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="How many at most.")]
+Cursor = Annotated[str, Parameter(max_length=20, description="`next` of the page before.")]
+LetterId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+
+class Letters(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters; without `ids` all that are kept."""
+
+    ids: Annotated[list[int], Meta(max_length=MAX_PAGE)] | None = None
+
+
+# ── pages ──
+
+
+@get("/system", opt=READ, include_in_schema=False)
+async def system_page(request: AnyRequest, actor: Actor, system: SystemService) -> Template:
+    """How it is; the figures ask for themselves again every few seconds."""
+    part = request.query_params.get("part", "")
+    return page(
+        request,
+        "system/overview.html",
+        fragment="figures" if part == "figures" else "main",
+        state=await system.state(actor),
+    )
+
+
+@get("/system/dead-letters", opt=WRITE, include_in_schema=False)
+async def dead_letters_page(request: AnyRequest, actor: Actor, system: SystemService) -> Template:
+    """What could not be processed, newest first."""
+    query = request.query_params
+    rows = is_htmx(request) and query.get("part") == "rows"
+    found = await system.dead_letters.list(actor, cursor=query.get("cursor", "")[:20])
+    count, size = await system.dead_letters.kept()
+    return page(
+        request,
+        "system/letter_rows.html" if rows else "system/letters.html",
+        letters=found,
+        count=count,
+        size=size,
+        said=_said(query.get("done", ""), query.get("changed", "")),
+        oob=rows,
+    )
+
+
+@get("/system/dead-letters/{letter_id:int}", opt=WRITE, include_in_schema=False)
+async def dead_letter_page(request: AnyRequest, actor: Actor, system: SystemService, letter_id: LetterId) -> Template:
+    """One, with what was received."""
+    return page(request, "system/letter.html", letter=await system.dead_letters.content(actor, letter_id))
+
+
+@post("/system/dead-letters", opt=WRITE, include_in_schema=False, status_code=200)
+async def dead_letters_action(request: AnyRequest, actor: Actor, system: SystemService) -> Response[Any]:
+    """Try the selected ones, or all, again, or give them up."""
+    form = await form_values(request)
+    action = form.get("action", "")
+    ids = None if form.get("which") == "all" else numbers(await form_list(request, "id"))
+    if action == "retry":
+        changed = await system.dead_letters.retry(actor, ids)
+    elif action == "discard":
+        changed = await system.dead_letters.discard(actor, ids)
+    else:
+        changed, action = 0, ""
+    return redirect(request, f"/system/dead-letters?done={action}&changed={changed}")
+
+
+def _said(done: str, changed: str) -> str:
+    count = int(changed) if changed.isascii() and changed.isdigit() and len(changed) < 9 else 0
+    words = {"retry": "tried again now; what fails comes back", "discard": "discarded and counted as dropped"}
+    if done not in words:
+        return ""
+    if not count:
+        return "Nothing was selected, or it was dealt with already."
+    return f"{count:,} {'record is' if count == 1 else 'records are'} {words[done]}."
+
+
+# ── API ──
+
+
+@get("/api/v1/system", opt=READ, tags=TAGS, summary="How the appliance is")
+async def api_system(actor: Actor, system: SystemService) -> SystemAnswer:
+    """Spool, pipeline, store, memory, drops, plugins, jobs and deliveries. Times are µs since the epoch."""
+    return await system.answer(actor)
+
+
+@get("/api/v1/system/dead-letters", opt=WRITE, tags=TAGS, summary="List dead letters")
+async def api_dead_letters(
+    actor: Actor, system: SystemService, limit: Limit = 50, cursor: Cursor = ""
+) -> DeadLetterList:
+    """Records that could not be processed, newest first."""
+    return await system.dead_letters.list(actor, limit=limit, cursor=cursor)
+
+
+@get("/api/v1/system/dead-letters/{letter_id:int}", opt=WRITE, tags=TAGS, summary="Get a dead letter")
+async def api_dead_letter(actor: Actor, system: SystemService, letter_id: LetterId) -> DeadLetterContent:
+    """One record with what was received, before any scrubbing."""
+    return await system.dead_letters.content(actor, letter_id)
+
+
+@post("/api/v1/system/dead-letters/retry", opt=WRITE, tags=TAGS, summary="Retry dead letters", status_code=200)
+async def api_retry(actor: Actor, system: SystemService, data: Letters) -> Changed:
+    """Have them processed again."""
+    return Changed(changed=await system.dead_letters.retry(actor, data.ids))
+
+
+@post("/api/v1/system/dead-letters/discard", opt=WRITE, tags=TAGS, summary="Discard dead letters", status_code=200)
+async def api_discard(actor: Actor, system: SystemService, data: Letters) -> Changed:
+    """Give them up; they are counted as dropped."""
+    return Changed(changed=await system.dead_letters.discard(actor, data.ids))
+
+
+# ── for machines beside us ──
+
+
+@get("/metrics", opt=PUBLIC, include_in_schema=False)
+async def metrics_text(request: AnyRequest, accounts: AccountService, system: SystemService) -> Response[bytes]:
+    """Prometheus: from this machine, or with a token that has the scope system:read."""
+    if not _is_local(request):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        actor = await accounts.tokens.actor(token.strip()) if scheme.lower() == "bearer" else None
+        if actor is None:
+            raise NotSignedInError("Send an API token with the scope system:read as `Authorization: Bearer …`.")
+        actor.require(Permission.SYSTEM_READ)
+    state, dropped = await system.metrics_state()
+    return Response(metrics.render(state, dropped), headers={"content-type": metrics.CONTENT_TYPE})
+
+
+@get("/healthz", opt=PUBLIC, include_in_schema=False)
+async def healthz() -> dict[str, bool]:
+    """This process answers. Where ingest runs beside, it answers this itself."""
+    return {"ok": True}
+
+
+@get("/readyz", opt=PUBLIC, include_in_schema=False)
+async def readyz(database: Database) -> Response[dict[str, bool]]:
+    """This process can serve pages."""
+    try:
+        async with database.read() as session:
+            await session.execute(text("SELECT 1"))
+    except (SQLAlchemyError, OSError):
+        return Response({"ok": False}, status_code=503)
+    return Response({"ok": True})
+
+
+def _is_local(request: AnyRequest) -> bool:
+    """Asked from this machine itself; a proxy on it, which speaks for others, says so in a header."""
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+routes: Final = [
+    Router(
+        "/",
+        route_handlers=[system_page, dead_letters_page, dead_letter_page, dead_letters_action],
+        request_max_body_size=MAX_FORM,
+        include_in_schema=False,
+    ),
+    Router(
+        "/",
+        route_handlers=[api_system, api_dead_letters, api_dead_letter, api_retry, api_discard],
+        request_max_body_size=MAX_FORM,
+    ),
+    Router("/", route_handlers=[metrics_text, healthz, readyz]),
+]
