@@ -8,13 +8,14 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Request, get, post
-from litestar.datastructures import FormMultiDict, State
+from litestar import get, post
+from litestar.datastructures import FormMultiDict
 from litestar.response import Response, Template
 from msgspec import structs
 
 from appliance.accounts.access import Actor, Permission, requires
-from appliance.hookspecs import Clock, EventFilter, Page, StoreUnavailableError
+from appliance.hookspecs import EventFilter, Page, StoreUnavailableError
+from appliance.issues.deps import Acting, AnyRequest, Issues, PathInt, PathText, Time
 from appliance.issues.event_view import event_view
 from appliance.issues.list_page import Choice
 from appliance.issues.service import IssueService
@@ -34,8 +35,6 @@ from appliance.web.errors import error_response
 from appliance.web.formats import number
 from appliance.web.pages import is_htmx, page, redirect
 
-AnyRequest = Request[Any, Any, State]
-
 HOUR: Final = 3_600_000_000  # µs
 MAX_HOURS: Final = 24 * 365  # beyond a year "for ever" is meant
 MAX_MORE_EVENTS: Final = 1_000_000_000
@@ -54,14 +53,18 @@ FIELDS: Final = {
 
 
 @get("/issues/{issue_id:int}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_page(request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int) -> Template:
+async def issue_page(request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt) -> Template:
     """An issue with its newest event."""
     return await _event_page(request, actor, issues, issue_id, "latest")
 
 
 @get("/issues/{issue_id:int}/events/{event_id:str}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
 async def issue_event_page(
-    request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int, event_id: str
+    request: AnyRequest,
+    actor: Acting,
+    issues: Issues,
+    issue_id: PathInt,
+    event_id: PathText,
 ) -> Template:
     """An issue with one event: an id, "latest" or "oldest"."""
     return await _event_page(request, actor, issues, issue_id, event_id)
@@ -69,7 +72,11 @@ async def issue_event_page(
 
 @get("/issues/{issue_id:int}/events/{event_id:str}/json", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
 async def issue_event_json(
-    request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int, event_id: str
+    request: AnyRequest,
+    actor: Acting,
+    issues: Issues,
+    issue_id: PathInt,
+    event_id: PathText,
 ) -> Response[Any] | Template:
     """An event as stored, on a page or as a file."""
     detail = await issues.issue(actor, issue_id)
@@ -88,7 +95,7 @@ async def issue_event_json(
 
 
 @get("/issues/{issue_id:int}/events", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_events_page(request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int) -> Template:
+async def issue_events_page(request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt) -> Template:
     """The occurrences of an issue, filtered by the query."""
     detail = await issues.issue(actor, issue_id)
     params = {name: request.query_params.get(name, "").strip()[:200] for name in (*FIELDS, "text")}
@@ -117,14 +124,18 @@ async def issue_events_page(request: AnyRequest, actor: Actor, issues: IssueServ
 
 
 @get("/issues/{issue_id:int}/grouping", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_grouping_page(request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int) -> Template:
+async def issue_grouping_page(request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt) -> Template:
     """Why its events are one issue, what was merged, who changed what."""
     return await _grouping(request, actor, issues, issue_id)
 
 
 @post("/issues/{issue_id:int}/state", opt=requires(Permission.ISSUES_WRITE), include_in_schema=False)
 async def issue_state(
-    request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock, issue_id: int
+    request: AnyRequest,
+    actor: Acting,
+    issues: Issues,
+    clock: Time,
+    issue_id: PathInt,
 ) -> Response[Any] | Template:
     """Resolve, ignore or reopen one issue; what was wrong with the form stands on the issue's page."""
     form = await request.form()
@@ -138,7 +149,7 @@ async def issue_state(
 
 @post("/issues/{issue_id:int}/merge", opt=requires(Permission.ISSUES_WRITE), include_in_schema=False)
 async def issue_merge(
-    request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int
+    request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt
 ) -> Response[Any] | Template:
     """Merge another issue into this one."""
     text = str((await request.form()).get("source", "")).strip()[:20]
@@ -154,7 +165,7 @@ async def issue_merge(
 
 @post("/issues/{issue_id:int}/unmerge", opt=requires(Permission.ISSUES_WRITE), include_in_schema=False)
 async def issue_unmerge(
-    request: AnyRequest, actor: Actor, issues: IssueService, issue_id: int
+    request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt
 ) -> Response[Any] | Template:
     """Give groups back to the issues they came from."""
     hashes = [str(value)[:16] for value in (await request.form()).getall("hash", [])]
@@ -253,18 +264,18 @@ async def _overview(actor: Actor, issues: IssueService, issue_id: int) -> IssueO
 
 
 def _trend(overview: IssueOverview | None) -> str:
-    """The last half of the period against the half before, in words."""
+    """The later half of the period, a week, against the earlier, in words."""
     if overview is None or len(overview.histogram) < 2:
         return ""
     middle = len(overview.histogram) // 2
     before = sum(bar.events for bar in overview.histogram[:middle])
     after = sum(bar.events for bar in overview.histogram[middle:])
     if before == after:
-        return "as many in each half"
+        return "as many in each week"
     if not before:
-        return "all in the last half"
+        return "all in the last 7 days"
     change = round(abs(after - before) / before * 100)
-    return f"{'▲' if after > before else '▼'} {change} % against the half before"
+    return f"{'▲' if after > before else '▼'} {change}\u202f% on the week before"
 
 
 async def _grouping(

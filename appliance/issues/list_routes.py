@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from litestar import Request, get, post
-from litestar.datastructures import FormMultiDict, State
+from litestar import get, post
+from litestar.datastructures import FormMultiDict
 from litestar.exceptions import NotFoundException
 from litestar.response import Response, Stream, Template
 from msgspec import Struct, structs
@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.accounts.guards import access_of
 from appliance.hookspecs import Clock
+from appliance.issues.deps import Acting, AnyRequest, Issues, PathText, Time
 from appliance.issues.list_page import (
     HOUR,
     MAX_SEARCH,
@@ -42,8 +43,6 @@ from appliance.issues.views import (
 from appliance.web.live import LiveStreams, Message
 from appliance.web.pages import Shell, ShellProject, is_htmx, page, redirect, toast
 
-AnyRequest = Request[Any, Any, State]
-
 DAY: Final = 24 * HOUR
 MINUTE: Final = 60_000_000  # µs
 LIVE_LOOK: Final = 20  # issues looked at for each change: more at once are a storm, and "20 new" says as much
@@ -62,7 +61,12 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 
 @get("/issues", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_list(request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock) -> Template:
+async def issue_list(
+    request: AnyRequest,
+    actor: Acting,
+    issues: Issues,
+    clock: Time,
+) -> Template:
     """The list, or for htmx the part that filters change, or only more rows."""
     cursor = request.query_params.get("cursor", "")
     listing = await _listing(actor, issues, clock, *_address(request), cursor)
@@ -73,7 +77,7 @@ async def issue_list(request: AnyRequest, actor: Actor, issues: IssueService, cl
 
 
 @get("/issues/values/{name:str}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_values(request: AnyRequest, actor: Actor, issues: IssueService, name: str) -> Template:
+async def issue_values(request: AnyRequest, actor: Acting, issues: Issues, name: PathText) -> Template:
     """The values of a filter menu; fetched when the menu is opened."""
     if name not in MENUS:
         raise NotFoundException
@@ -92,25 +96,36 @@ async def issue_values(request: AnyRequest, actor: Actor, issues: IssueService, 
 
 
 @post("/issues/actions", opt=requires(Permission.ISSUES_WRITE), include_in_schema=False, status_code=200)
-async def issue_actions(request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock) -> Response[Any]:
+async def issue_actions(
+    request: AnyRequest,
+    actor: Acting,
+    issues: Issues,
+    clock: Time,
+) -> Response[Any]:
     """Resolve, ignore, reopen or merge the selected issues; answers with the list as it then is."""
     form = await request.form()
     ids = picked_ids(form)
     action = str(form.get("action", ""))
     back = str(form.get("back", "/issues"))
+    tone = "good"
     try:
         said = await _act(actor, issues, ids, action)
     except (IssueActionError, IssueNotFoundError) as error:
-        said = str(error)
+        said, tone = str(error), "bad"
     if not is_htmx(request):
         return redirect(request, back if urlsplit(back).path == "/issues" else "/issues")
     listing = await _listing(actor, issues, clock, *_address(request, back))
     shown = await _list_context(request, actor, issues, listing)
-    return page(request, "issues/results.html", headers=toast(said), **shown)
+    return page(request, "issues/results.html", headers=toast(said, tone), **shown)
 
 
 @get("/issues/live", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_live(request: AnyRequest, actor: Actor, issues: IssueService, clock: Clock) -> Stream:
+async def issue_live(
+    request: AnyRequest,
+    actor: Acting,
+    issues: Issues,
+    clock: Time,
+) -> Stream:
     """New and returned issues as they come, by server-sent events."""
     _, project = _address(request)
     live = cast("LiveStreams", request.app.state["live"])
@@ -141,10 +156,10 @@ async def _news(
 
 async def _act(actor: Actor, issues: IssueService, ids: tuple[int, ...], action: str) -> str:
     if not ids:
-        return "Nothing was selected."
+        raise IssueActionError("Select an issue first.")
     if action == "merge":
         if len(ids) < 2:
-            return "Select at least two issues to merge."
+            raise IssueActionError("Select at least two issues to merge.")
         # The one with the most events keeps its number: it is the one that people have seen and linked to.
         found = [(await issues.issue(actor, issue_id)).issue for issue_id in ids]
         target = max(found, key=lambda issue: (issue.event_count, -issue.id))
@@ -152,7 +167,7 @@ async def _act(actor: Actor, issues: IssueService, ids: tuple[int, ...], action:
         return f"Merged {len(merged.merged)} into #{merged.issue_id}."
     actions = {"resolve": ResolveNow(), "ignore": Ignore(), "reopen": Reopen()}
     if action not in actions:
-        return "Choose what to do with the selected issues."
+        raise IssueActionError("Choose what to do with the selected issues.")
     done = await issues.act(actor, ids, actions[action])
     words = {"resolve": "Resolved", "ignore": "Ignored", "reopen": "Reopened"}[action]
     count = len(done.changed)

@@ -24,7 +24,7 @@ from litestar.utils.scope.state import ScopeState
 from msgspec import structs
 
 from appliance.accounts.access import Actor, Role
-from appliance.hookspecs import EventFilter, Page
+from appliance.hookspecs import Clock, EventFilter, Page
 from appliance.issues.routes import routes as issue_routes
 from appliance.issues.service import IssueService
 from appliance.issues.views import (
@@ -164,7 +164,7 @@ class MadeUpIssues(IssueService):
 class Present(InitPlugin):
     """Makes one actor present in every request, in the place of sign-in."""
 
-    def __init__(self, actor: Actor | None, issues: MadeUpIssues, clock: FakeClock) -> None:
+    def __init__(self, actor: Actor | None, issues: MadeUpIssues, clock: Clock) -> None:
         self._provided: dict[str, object] = {"issues": issues, "clock": clock, "actor": actor}
         self._actor = actor
 
@@ -206,7 +206,7 @@ def dashboard(
     actor: Actor | None = OWNER,
     issues: MadeUpIssues | None = None,
     *,
-    clock: FakeClock | None = None,
+    clock: Clock | None = None,
     shell: Shell | None = None,
     handlers: Sequence[Any] = (),
 ) -> Litestar:
@@ -233,7 +233,7 @@ def dashboard(
 @contextmanager
 def served(app: Litestar) -> Iterator[str]:
     """The application on a port of its own, in a thread; gives its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
@@ -242,7 +242,8 @@ def served(app: Litestar) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.should_exit = server.force_exit = True
+        server.servers[0].get_loop().call_soon_threadsafe(app.state["live"].stop)
+        server.should_exit = True
         thread.join(10)
 
 

@@ -42,7 +42,7 @@ export function act(action) {
   }
   const button = form.querySelector(`button[name="action"][value="${action}"]`);
   if (!button) return false;
-  form.requestSubmit(button);
+  button.click(); // a click, not requestSubmit: htmx sends the button that was clicked
   return true;
 }
 

@@ -1,6 +1,7 @@
 // Times: relative ones kept fresh, exact ones in the viewer's zone on hover.
-const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const utc = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
+const PARTS = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+const zone = new Intl.DateTimeFormat("en-GB", PARTS); // the pages' language and order, the viewer's zone
+const utc = new Intl.DateTimeFormat("en-GB", { ...PARTS, timeZone: "UTC" });
 const STEPS = [[60, "s", 1], [3600, "min", 60], [86400, "h", 3600], [30 * 86400, "d", 86400]];
 
 export function ago(then, now = Date.now()) {
