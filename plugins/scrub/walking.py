@@ -1,0 +1,210 @@
+"""Goes through every text of an item, by the rules of `keys` and `values`."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final, Literal, cast
+
+from msgspec import Struct
+
+from appliance.model import Event, Frame, Json, JsonObject, Request, User
+
+from .keys import MAX_KEY, Judgement, Keys
+from .values import FILTERED, Cleaner, Suspicion, is_card
+
+_SMALLEST_CARD: Final = 10**12
+_LARGEST_CARD: Final = 10**19
+
+
+class Options(Struct, frozen=True):
+    """What the operator chose."""
+
+    addresses: Literal["keep", "anonymise", "drop"]
+    drop_emails: bool
+
+
+class Walk:
+    """One pass over one item: the first hides by key and collects texts, a second cleans them of what is suspected."""
+
+    def __init__(self, keys: Keys, cleaner: Cleaner, options: Options, suspected: Suspicion = Suspicion.NONE) -> None:
+        self._keys = keys
+        self._cleaner = cleaner
+        self._options = options
+        self._suspected = suspected
+        self._seen: list[str] = []
+
+    @property
+    def drops_emails(self) -> bool:
+        """Whether users' own e-mail addresses go too."""
+        return self._options.drop_emails
+
+    def suspicions(self) -> Suspicion:
+        """What the texts of the first pass may hold."""
+        return self._cleaner.suspicions("\x00".join(self._seen))
+
+    def text(self, value: str) -> str:
+        """One text."""
+        if self._suspected:
+            return self._cleaner.clean(value, self._suspected)
+        self._seen.append(value)
+        return value
+
+    def message(self, value: str) -> str:
+        """A text written for people, in which `password: …` may stand."""
+        if ": " in value:
+            value = self._cleaner.clean(value, Suspicion.PAIRS)
+        return self.text(value)
+
+    def object(self, found: JsonObject) -> None:
+        """An object, in place. Most of an event goes through here, so the first pass makes no call for a text."""
+        renamed: list[str] = []
+        known, collect = self._keys.judged, None if self._suspected else self._seen.append
+        for key, value in found.items():
+            judgement = known.get(key)
+            if judgement is None:
+                judgement = self._keys.judge(key)
+            if judgement:
+                if judgement is Judgement.RENAME:
+                    renamed.append(key)
+                found[key] = self._judged(judgement, value)
+            elif isinstance(value, str):
+                if collect is not None:
+                    collect(value)
+                else:
+                    found[key] = self.text(value)
+            elif value is not None and not isinstance(value, (float, bool)):
+                found[key] = self.value(value)
+        for key in renamed:
+            found[self._cleaner.clean(key)[:MAX_KEY]] = found.pop(key)
+
+    def value(self, value: Json) -> Json:
+        """Any JSON value."""
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                self.object(value)
+                return value
+            case list():
+                for place, entry in enumerate(value):
+                    value[place] = self.value(entry)
+                return value
+            case bool():
+                return value
+            case int() if _SMALLEST_CARD <= value < _LARGEST_CARD and is_card(str(value)):
+                return FILTERED
+            case _:
+                return value
+
+    def _judged(self, judgement: Judgement, value: Json) -> Json:
+        empty = value is None or value == "" or isinstance(value, bool)
+        match judgement:
+            case Judgement.ALWAYS if not empty:
+                return FILTERED
+            case Judgement.TEXT if isinstance(value, str) and not empty:
+                return FILTERED
+            case Judgement.ADDRESS if isinstance(value, str):
+                return self.address(value)
+            case Judgement.EMAIL if self._options.drop_emails and isinstance(value, str):
+                return FILTERED if value else value
+            case _:
+                return self.value(value)
+
+    def address(self, value: str) -> str:
+        """An IP address, or the list of them in a Forwarded header, by the configured rule."""
+        if self._options.addresses == "keep" or not value:
+            return value
+        if self._options.addresses == "drop":
+            return ""
+        return ", ".join(_anonymised(part.strip()) for part in value.split(",")[:20])
+
+    def headers(self, found: dict[str, str]) -> None:
+        """HTTP headers or tags, in place."""
+        self.object(cast("JsonObject", found))  # every rule gives text for text
+
+    def texts(self, found: list[str]) -> list[str]:
+        """Several texts."""
+        return [self.text(value) for value in found]
+
+    def frames(self, frames: list[Frame]) -> None:
+        """Stack frames, in place."""
+        if not self._suspected:
+            self._seen += [frame.filename for frame in frames]
+        for frame in frames:
+            if self._suspected:
+                frame.filename = self.text(frame.filename)
+            if frame.abs_path:
+                frame.abs_path = self.text(frame.abs_path)
+            if frame.vars:
+                self.object(frame.vars)
+            if frame.context_line:
+                frame.pre_context = [self._source(line) for line in frame.pre_context]
+                frame.context_line = self._source(frame.context_line)
+                frame.post_context = [self._source(line) for line in frame.post_context]
+
+    def _source(self, line: str) -> str:
+        """A line of source: `token = getToken()` is code, a literal token is a secret."""
+        if self._suspected:
+            return self._cleaner.clean(line, self._suspected & ~Suspicion.PAIRS)
+        self._seen.append(line)
+        return line
+
+    def request(self, request: Request) -> None:
+        """A request, in place: of cookies only the names stay."""
+        request.url = self.text(request.url)
+        if request.query_string:
+            request.query_string = self.text(request.query_string)
+        self.headers(request.headers)
+        if request.cookies:
+            request.cookies = dict.fromkeys(request.cookies, FILTERED)
+        if request.env:
+            self.object(request.env)
+        if request.data is not None:
+            request.data = self.value(request.data)
+
+    def event(self, event: Event) -> None:
+        """An event, in place, but for its user."""
+        event.message = self.message(event.message)
+        if event.message_template:
+            event.message_template = self.message(event.message_template)
+        event.message_params = [self.value(value) for value in event.message_params]
+        event.transaction, event.url = self.text(event.transaction), self.text(event.url)
+        event.fingerprint = self.texts(event.fingerprint)
+        for exception in event.exceptions:
+            exception.value = self.message(exception.value)
+            self.frames(exception.frames)
+        self.frames(event.stack)
+        for crumb in event.breadcrumbs:
+            if ": " in crumb.message or self._suspected:
+                crumb.message = self.message(crumb.message)
+            else:
+                self._seen.append(crumb.message)
+            if crumb.data:
+                self.object(crumb.data)
+        if event.request is not None:
+            self.request(event.request)
+        self.headers(event.tags)
+        self.object(event.contexts)
+        self.object(event.extra)
+        for image in event.debug_images:
+            image.code_file = self.text(image.code_file)
+        if event.truncated:
+            event.truncated = self.texts(event.truncated)
+
+    def user(self, user: User) -> None:
+        """A user, in place: what the page set on purpose stays, further data is looked at."""
+        user.ip_address = self.address(user.ip_address)
+        if self._options.drop_emails:
+            user.email = ""
+        if user.data:
+            self.object(user.data)
+
+
+def _anonymised(address: str) -> str:
+    """The network: the first three bytes of IPv4, the first 48 bits of IPv6; "" for anything else."""
+    try:
+        found = ipaddress.ip_address(address.strip('[]"'))
+    except ValueError:
+        return ""
+    prefix = 24 if found.version == 4 else 48
+    return str(ipaddress.ip_network(f"{found}/{prefix}", strict=False).network_address)
