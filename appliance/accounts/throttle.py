@@ -62,6 +62,7 @@ class Throttle:
             for key, limit in limits:
                 await _check(session, key, limit, now, pending=1)
         async with self._database.write() as session:
+            await _lock(session, [key for key, _ in limits])
             rows = [SignInFailureModel(key=key, at=now) for key, _ in limits]
             session.add_all(rows)
             await session.flush()
@@ -90,6 +91,13 @@ class Throttle:
         """Forget what no longer counts."""
         async with self._database.write() as session:
             await session.execute(delete(SignInFailureModel).where(SignInFailureModel.at < self._clock.now() - WINDOW))
+
+
+async def _lock(session: AsyncSession, keys: Sequence[str]) -> None:
+    """Make parallel attempts under a key wait for each other's count. SQLite's write transactions do that anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        for key in sorted(keys):
+            await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
 
 async def _check(session: AsyncSession, key: str, limit: int, now: int, *, pending: int) -> None:
