@@ -47,7 +47,7 @@ _TOKEN_HINTS: Final[tuple[Callable[[str], re.Match[str] | None], ...]] = tuple(
 _MAIL_HINT: Final = re.compile(r"@(?=[A-Za-z0-9.-]{1,255}\.[A-Za-z]{2}|[A-Za-z0-9.:-]{1,255}/)")
 # The text is read backwards, so that the rare character comes first and the key after it.
 _KEYS_BEFORE_EQUALS: Final = re.compile(r"=\s{0,3}(?:[\"']\\?)?([\w.$%\[\]-]{2,81})")
-_KEYS_BEFORE_COLON: Final = re.compile(r":\s{0,3}[\"']\\?([\w.$%\[\]-]{2,81})")
+_KEYS_BEFORE_COLON: Final = re.compile(r":(?:(?<=\s:)|(?=[\"']))[\"']?\\?([\w.$%\[\]-]{2,81})")
 
 _PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
@@ -64,18 +64,20 @@ _TOKENS: Final = re.compile(
     r"|(?<![A-Za-z0-9])glpat-[A-Za-z0-9_-]{10,255}+"
     r"|(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{16,255}+"
 )
-_BEARER: Final = re.compile(
-    r"(?i)(?<![a-z])(bearer|basic)(\s{1,4}+)(?=[A-Za-z0-9._~+/=-]*[0-9=._-])[A-Za-z0-9._~+/=-]{8,8192}+"
-)
+_OPAQUE: Final = r"(?=[A-Za-z~+/]{0,200}?(?:[0-9=._-]|[a-z][A-Z]))[A-Za-z0-9._~+/=-]{8,8192}+"
+_BEARER: Final = re.compile(r"(?i:(?<![a-z])(bearer|basic))(\s{1,4}+)" + _OPAQUE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#@\s\"'<>]{1,256}+@")
 _MAIL: Final = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}+\.){1,8}+"
     r"(?!(?:png|jpe?g|gif|svg|webp|avif|ico|m?js|css|map|html?|json|tsx?|vue|woff2?)\b)[A-Za-z]{2,24}+"
 )
 _CARD: Final = re.compile(r"(?<![\w.])(?:\d[ -]?){12,18}\d(?![\w])")
-# key = value, key: value, "key": "value", ?key=value
-_PAIR: Final = re.compile(
-    r"(?<![\w.%-])([A-Za-z_$][\w.$%\[\]-]{1,80}+)([\"']?\\?[\"']?\s{0,3}+[=:]\s{0,3}+\\?[\"']?)(?!//|\[Filtered)([^\s\"'&,;})<>#\\]{1,8192}+)"
+# key=  key:  "key":  \"key\":  ?key=
+_KEY: Final = re.compile(r"(?<![\w.%-])([A-Za-z_$][\w.$%\[\]-]{1,80}+)(?:\\?[\"'])?\s{0,3}+[=:]\s{0,3}+")
+_VALUE: Final = re.compile(
+    r"(?P<quote>\\?[\"'])?(?!\[Filtered)(?P<value>(?(quote)(?:(?![\"'])[^\\]|\\(?![\"']).){1,8192}+"
+    r"|(?:(?i:bearer|basic|digest|token)\s{1,3}+)?(?!//)[^\s\"'&,;})<>#\\]{1,8192}+))",
+    re.DOTALL,
 )
 _NO_VALUES: Final = frozenset({"null", "undefined", "true", "false", "none", "nan", "0", "[object", "{", "[", "(", "-"})
 # Beginnings and lengths that the card schemes give out; a bare checksum would take one number in ten.
@@ -151,19 +153,28 @@ class Cleaner:
         if suspected & Suspicion.BEARER and ("earer " in found or "asic " in found):
             found = _BEARER.sub(rf"\1\2{FILTERED}", found)
         if suspected & Suspicion.PAIRS and ("=" in found or ":" in found):
-            found = _PAIR.sub(self._pair, found)
+            found = self._without_pairs(found)
         if suspected & Suspicion.CARDS and len(found) >= len(_LONG_NUMBER):
             found = _CARD.sub(_card, found)
         return found
 
-    def _pair(self, found: re.Match[str]) -> str:
-        key, between, value = found.groups()
-        judgement = self._judge(key)
-        if judgement not in _SENSITIVE or value.lower() in _NO_VALUES:
-            return found[0]
-        if judgement is Judgement.TEXT and between[-1:].isspace() and not _looks_secret(value):
-            return found[0]  # "Unexpected token: if" and "session: expired" are sentences
-        return f"{key}{between}{FILTERED}"
+    def _without_pairs(self, text: str) -> str:
+        """Hide the value after each sensitive key; the values of others are looked into, they may be addresses."""
+        kept: list[str] = []
+        done = 0
+        for key in _KEY.finditer(text):
+            judgement = self._judge(key[1])
+            if judgement not in _SENSITIVE or key.start() < done:
+                continue
+            value = _VALUE.match(text, key.end())
+            if value is None or value["value"].lower() in _NO_VALUES:
+                continue
+            plain = key[0][-1].isspace() and not value["quote"]
+            if judgement is Judgement.TEXT and plain and not _looks_secret(value["value"]):
+                continue  # "Unexpected token: if" and "session: expired" are sentences
+            kept += (text[done : value.start("value")], FILTERED)
+            done = value.end()
+        return "".join((*kept, text[done:])) if kept else text
 
 
 def _looks_secret(value: str) -> bool:

@@ -49,12 +49,6 @@ class Walk:
         self._seen.append(value)
         return value
 
-    def message(self, value: str) -> str:
-        """A text written for people, in which `password: …` may stand."""
-        if ": " in value:
-            value = self._cleaner.clean(value, Suspicion.PAIRS)
-        return self.text(value)
-
     def object(self, found: JsonObject) -> None:
         """An object, in place. Most of an event goes through here, so the first pass makes no call for a text."""
         renamed: list[str] = []
@@ -164,21 +158,19 @@ class Walk:
 
     def event(self, event: Event) -> None:
         """An event, in place, but for its user."""
-        event.message = self.message(event.message)
+        event.message = self.text(event.message)
         if event.message_template:
-            event.message_template = self.message(event.message_template)
+            event.message_template = self.text(event.message_template)
         event.message_params = [self.value(value) for value in event.message_params]
         event.transaction, event.url = self.text(event.transaction), self.text(event.url)
         event.fingerprint = self.texts(event.fingerprint)
         for exception in event.exceptions:
-            exception.value = self.message(exception.value)
+            exception.value = self.text(exception.value)
             self.frames(exception.frames)
         self.frames(event.stack)
         for crumb in event.breadcrumbs:
-            if ": " in crumb.message or self._suspected:
-                crumb.message = self.message(crumb.message)
-            else:
-                self._seen.append(crumb.message)
+            if crumb.message:
+                crumb.message = self.text(crumb.message)
             if crumb.data:
                 self.object(crumb.data)
         if event.request is not None:
