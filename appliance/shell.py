@@ -12,7 +12,7 @@ from appliance.issues.models import IssueModel
 from appliance.metadata.database import Database
 from appliance.projects.service import ProjectService
 from appliance.system.service import SystemService
-from appliance.web.pages import Connection, Shell, ShellLink, ShellProject
+from appliance.web.pages import Connection, Shell, ShellProject
 
 
 class ShellLoader:
@@ -41,7 +41,6 @@ class ShellLoader:
             open_issues=sum(counts.values()),
             health=health.word if health else "",
             health_tone=health.tone if health else "",
-            links=[ShellLink(text="Users", href="/users", nav="users")] if actor.may(Permission.USERS_MANAGE) else [],
         )
 
     async def _open_issues(self, project_ids: list[int]) -> dict[int, int]:
