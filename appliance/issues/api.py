@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from litestar import get, patch, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 from litestar.types import ControllerRouterHandler
 from msgspec import structs
 
-from appliance.accounts.access import Actor, InvalidInputError, Permission, requires
+from appliance.accounts.access import InvalidInputError, Permission, requires
 from appliance.hookspecs import EventFilter, Page
+from appliance.issues.deps import Acting, Issues
 from appliance.issues.schemas import (
     EventDetailBody,
     EventPage,
@@ -28,7 +29,6 @@ from appliance.issues.schemas import (
     issue_body,
 )
 from appliance.issues.search import MAX_SEARCH, parse_search
-from appliance.issues.service import IssueService
 from appliance.issues.views import (
     MAX_LIST,
     Ignore,
@@ -46,40 +46,45 @@ READ: Final = requires(Permission.ISSUES_READ)
 WRITE: Final = requires(Permission.ISSUES_WRITE)
 MAX_EVENTS: Final = 200
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LIST, description="How many at most.")]
-EventLimit = Annotated[int, Parameter(ge=1, le=MAX_EVENTS, description="How many at most.")]
-Cursor = Annotated[str, Parameter(max_length=200, description="`next` of the page before, as it is.")]
-Values = Annotated[list[str] | None, Parameter(max_items=20, description="May be given several times.")]
+Id = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
+EventId = Annotated[str, PathParameter(max_length=36, description="32 hexadecimal digits.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIST, description="How many at most.")]
+EventLimit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS, description="How many at most.")]
+Cursor = Annotated[str, QueryParameter(max_length=200, description="`next` of the page before, as it is.")]
+Values = Annotated[list[str] | None, QueryParameter(max_items=20, description="May be given several times.")]
 Search = Annotated[
-    str, Parameter(max_length=MAX_SEARCH, description="As in the dashboard: `level:error browser:Firefox cart`.")
+    str,
+    QueryParameter(
+        name="query", max_length=MAX_SEARCH, description="As in the dashboard: `level:error browser:Firefox cart`."
+    ),
 ]
-Time = Annotated[str, Parameter(max_length=40, description="ISO 8601.")]
-EventId = Annotated[str, Parameter(max_length=36, description="32 hexadecimal digits.")]
+State = Annotated[StateFilter, QueryParameter(name="state")]
+Sort = Annotated[IssueSort, QueryParameter(description="The highest or newest first.")]
+Moment = Annotated[str, QueryParameter(max_length=40, description="ISO 8601.")]
 
 
 @get("/api/v1/projects/{project_id:int}/issues", opt=READ, tags=TAGS, summary="List a project's issues")
 async def api_issues(
-    actor: Actor,
-    issues: IssueService,
+    actor: Acting,
+    issues: Issues,
     project_id: Id,
-    state: StateFilter = "open",
-    query: Search = "",
+    in_state: State = "open",
+    search: Search = "",
     level: Values = None,
     kind: Values = None,
     environment: Values = None,
     release: Values = None,
     browser: Values = None,
-    since: Time = "",
-    until: Time = "",
-    sort: IssueSort = "last_seen",
+    since: Moment = "",
+    until: Moment = "",
+    sort: Sort = "last_seen",
     limit: Limit = 50,
     cursor: Cursor = "",
 ) -> IssuePage:
     """Issues by the order asked for, the highest first. `query` may say all of it in words; a parameter adds to it."""
     base = IssueQuery(
         project_ids=(project_id,),
-        state=state,
+        state=in_state,
         levels=tuple(level or ()),
         kinds=tuple(kind or ()),
         environments=tuple(environment or ()),
@@ -92,7 +97,7 @@ async def api_issues(
         cursor=cursor,
         sparklines=False,
     )
-    parsed = parse_search(query, base)
+    parsed = parse_search(search, base)
     if parsed.errors:
         raise InvalidInputError({"query": " ".join(parsed.errors)})
     await issues.require_project(actor, project_id)
@@ -107,13 +112,13 @@ async def api_issues(
 
 
 @get("/api/v1/issues/{issue_id:int}", opt=READ, tags=TAGS, summary="Get an issue")
-async def api_issue(actor: Actor, issues: IssueService, issue_id: Id) -> IssueDetailBody:
+async def api_issue(actor: Acting, issues: Issues, issue_id: Id) -> IssueDetailBody:
     """An issue with its hashes, releases and history. The id of a merged issue gives the one it was merged into."""
     return detail_body(await issues.issue(actor, issue_id))
 
 
 @patch("/api/v1/issues/{issue_id:int}", opt=WRITE, tags=TAGS, summary="Change an issue's state")
-async def api_change_issue(actor: Actor, issues: IssueService, issue_id: Id, data: IssuePatch) -> IssueDetailBody:
+async def api_change_issue(actor: Acting, issues: Issues, issue_id: Id, data: JSONBody[IssuePatch]) -> IssueDetailBody:
     """Resolve, ignore or reopen an issue."""
     await issues.act(actor, [issue_id], _action(data))
     return detail_body(await issues.issue(actor, issue_id))
@@ -121,14 +126,14 @@ async def api_change_issue(actor: Actor, issues: IssueService, issue_id: Id, dat
 
 @get("/api/v1/issues/{issue_id:int}/events", opt=READ, tags=TAGS, summary="List an issue's events")
 async def api_issue_events(
-    actor: Actor,
-    issues: IssueService,
+    actor: Acting,
+    issues: Issues,
     issue_id: Id,
     environment: Values = None,
     release: Values = None,
     browser: Values = None,
-    since: Time = "",
-    until: Time = "",
+    since: Moment = "",
+    until: Moment = "",
     limit: EventLimit = 50,
     cursor: Cursor = "",
 ) -> EventPage:
@@ -148,21 +153,21 @@ async def api_issue_events(
 @post(
     "/api/v1/issues/{issue_id:int}/merge", opt=WRITE, tags=TAGS, summary="Merge issues into this one", status_code=200
 )
-async def api_merge(actor: Actor, issues: IssueService, issue_id: Id, data: MergeBody) -> MergedBody:
+async def api_merge(actor: Acting, issues: Issues, issue_id: Id, data: JSONBody[MergeBody]) -> MergedBody:
     """Move what leads to the other issues to this one; theirs are aliases of it from then on."""
     done = await issues.merge(actor, issue_id, data.issue_ids)
     return MergedBody(issue_id=done.issue_id, merged=list(done.merged))
 
 
 @post("/api/v1/issues/{issue_id:int}/unmerge", opt=WRITE, tags=TAGS, summary="Take groups out", status_code=200)
-async def api_unmerge(actor: Actor, issues: IssueService, issue_id: Id, data: UnmergeBody) -> UnmergedBody:
+async def api_unmerge(actor: Acting, issues: Issues, issue_id: Id, data: JSONBody[UnmergeBody]) -> UnmergedBody:
     """Give group hashes back to the issues they came from, or each to a new one."""
     done = await issues.unmerge(actor, issue_id, data.hashes)
     return UnmergedBody(issue_id=done.issue_id, issues=list(done.issues))
 
 
 @get("/api/v1/events/{event_id:str}", opt=READ, tags=TAGS, summary="Get an event")
-async def api_event(actor: Actor, issues: IssueService, event_id: EventId) -> EventDetailBody:
+async def api_event(actor: Acting, issues: Issues, event_id: EventId) -> EventDetailBody:
     """One event with what the SDK sent."""
     return event_detail_body(await issues.event(actor, event_id))
 
@@ -178,7 +183,7 @@ api_routes: list[ControllerRouterHandler] = [
 ]
 
 
-def _action(data: IssuePatch) -> IssueAction:
+def _action(data: JSONBody[IssuePatch]) -> IssueAction:
     """What the body asks for."""
     given = structs.asdict(data)
     allowed = {"open": (), "resolved": ("resolved_in",), "ignored": ("ignored_until", "ignored_for_events")}

@@ -7,6 +7,7 @@ from typing import Any, Final
 from litestar import Router
 
 from appliance.issues import issue_routes, list_routes
+from appliance.issues.api import api_routes
 from appliance.issues.views import IssueActionError, IssueNotFoundError
 from appliance.web.errors import handle_missing, handle_unprocessable
 
@@ -28,6 +29,8 @@ routes: Final = [
             issue_routes.issue_state,
             issue_routes.issue_merge,
             issue_routes.issue_unmerge,
+            *api_routes,
+            *api_routes,
         ],
         exception_handlers=_errors,
     )

@@ -15,10 +15,13 @@ from appliance.hookspecs import IssueChange
 from appliance.issues.grouping import VERSION, Grouping
 from appliance.issues.grouping.result import write_explanation
 from appliance.issues.recording import record_batch
+from appliance.issues.service import IssueService
 from appliance.metadata.database import Database
-from appliance.model import EventRow
+from appliance.model import Batch, EventRow
 from appliance.projects.models import ProjectModel
+from appliance.testing.clock import FakeClock
 from appliance.testing.databases import BACKENDS, temporary_database
+from appliance.testing.reference_store import MemoryStore
 
 NOON = 1_800_000_000_000_000  # µs; exactly on an hour
 SECOND = 1_000_000
@@ -70,5 +73,35 @@ def record(database: Database) -> Callable[..., Any]:
             return await record_batch(
                 session, rows, groupings, limits=Pipeline(new_issues_per_hour=new_issues_per_hour), now=now
             )
+
+    return run
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Half an hour after noon, when nearly all events of these tests have happened."""
+    return FakeClock(NOON + 1_800 * SECOND)
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> MemoryStore:
+    """An event store."""
+    return MemoryStore(clock)
+
+
+@pytest.fixture
+def issues(database: Database, store: MemoryStore, clock: FakeClock) -> IssueService:
+    """The service."""
+    return IssueService(database, store, clock)
+
+
+@pytest.fixture
+def happen(record: Callable[..., Any], store: MemoryStore) -> Callable[..., Any]:
+    """Events happen: they are stored and recorded, as the pipeline does both."""
+    batches = itertools.count(1)
+
+    async def run(*rows: EventRow, **options: Any) -> list[IssueChange]:
+        await store.write(Batch(batch_id=next(batches), events=list(rows)))
+        return await record(rows, **options)
 
     return run
