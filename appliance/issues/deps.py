@@ -11,10 +11,12 @@ from litestar.params import FromPath
 
 from appliance.accounts.access import Actor
 from appliance.hookspecs import Clock
+from appliance.issues.feed import IssueFeed
 from appliance.issues.service import IssueService
 
 AnyRequest = Request[Any, Any, State]
 Acting = NamedDependency[Actor]
+Feed = NamedDependency[IssueFeed]
 Issues = NamedDependency[IssueService]
 Time = NamedDependency[Clock]
 PathInt = FromPath[int]

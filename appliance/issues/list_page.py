@@ -1,4 +1,4 @@
-"""What the list of issues shows around its rows: state tabs, filter menus, chips, sorting, as links that change the text.
+"""What the list of issues shows around its rows: state tabs, filter menus, chips, sorting, links that change the text.
 
 The text in the search field is the one truth; a menu entry is a link with that text changed. Pure; asks nothing.
 """
@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, structs
 
+from appliance.issues.search import MAX_SEARCH
 from appliance.issues.views import IssueQuery, StateCounts
 
 HOUR: Final = 3_600_000_000  # µs
@@ -37,7 +38,6 @@ MENUS: Final[Mapping[str, str]] = {
     "browser": "Browser",
 }
 LEVELS: Final = ("fatal", "error", "warning", "info", "debug")
-MAX_SEARCH: Final = 500  # characters; a person types far less, and every word costs a LIKE
 _TERM: Final = re.compile(r'(?:[\w.\-]+:)?"(?:[^"\\]|\\.)*"|\S+')
 
 
@@ -102,7 +102,7 @@ def quoted(key: str, value: str) -> str:
 
 def with_term(q: str, key: str, value: str) -> str:
     """The text with this field set to this one value; an empty value takes the field away."""
-    kept = [term for term in terms(q) if key_of(term) != key]
+    kept = [term for term in terms(q) if key_of(term) != key and not (key == "is" and key_of(term) == "state")]
     return " ".join([*kept, quoted(key, value)] if value else kept)
 
 
@@ -160,7 +160,7 @@ def controls(address: ListAddress, query: IssueQuery, counts: StateCounts) -> Li
         chips=tuple(
             Choice(text=term, href=address.but(q=without(address.q, term)), on=True)
             for term in terms(address.q)
-            if key_of(term) not in ("", "is")
+            if key_of(term) not in ("", "is", "state")
         ),
         clear=ListAddress(project=address.project).href(),
         period_name=PERIODS[address.period][0],

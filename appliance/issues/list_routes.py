@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,7 +14,7 @@ from msgspec import Struct, structs
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.accounts.guards import access_of
 from appliance.hookspecs import Clock
-from appliance.issues.deps import Acting, AnyRequest, Issues, PathText, Time
+from appliance.issues.deps import Acting, AnyRequest, Feed, Issues, PathText, Time
 from appliance.issues.list_page import (
     HOUR,
     MAX_SEARCH,
@@ -26,6 +25,7 @@ from appliance.issues.list_page import (
     controls,
     value_choices,
 )
+from appliance.issues.live import news
 from appliance.issues.search import parse_search
 from appliance.issues.service import IssueService
 from appliance.issues.views import (
@@ -34,19 +34,15 @@ from appliance.issues.views import (
     IssueActionError,
     IssueList,
     IssueNotFoundError,
-    IssueQuery,
     IssueSort,
     ParsedSearch,
     Reopen,
     ResolveNow,
 )
-from appliance.web.live import LiveStreams, Message
+from appliance.web.live import LiveStreams
 from appliance.web.pages import Shell, ShellProject, is_htmx, page, redirect, toast
 
 DAY: Final = 24 * HOUR
-MINUTE: Final = 60_000_000  # µs
-LIVE_LOOK: Final = 20  # issues looked at for each change: more at once are a storm, and "20 new" says as much
-LIVE_SECONDS: Final = 2.0  # between two looks at the marker: "within two seconds"
 PAGE_SIZE: Final = 25  # fills a screen; each row costs a sparkline
 
 
@@ -120,38 +116,13 @@ async def issue_actions(
 
 
 @get("/issues/live", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_live(
-    request: AnyRequest,
-    actor: Acting,
-    issues: Issues,
-    clock: Time,
-) -> Stream:
+async def issue_live(request: AnyRequest, actor: Acting, issues: Issues, feed: Feed, clock: Time) -> Stream:
     """New and returned issues as they come, by server-sent events."""
     _, project = _address(request)
     live = cast("LiveStreams", request.app.state["live"])
     wanted = (project.id,) if project else ()
     access = access_of(request)
-    return live.stream(actor.user_id, _news(actor, issues, clock, wanted), lambda: access.still(request, actor))
-
-
-async def _news(
-    actor: Actor, issues: IssueService, clock: Clock, project_ids: tuple[int, ...]
-) -> AsyncIterator[Message]:
-    since = clock.now()
-    marker = await issues.marker(actor, project_ids)
-    query = IssueQuery(project_ids=project_ids, limit=LIVE_LOOK, sparklines=False)
-    while True:
-        await clock.sleep(LIVE_SECONDS)
-        now = clock.now()
-        latest = await issues.marker(actor, project_ids)
-        if latest == marker:
-            continue
-        marker = latest
-        found = await issues.list(actor, query)
-        ids = [item.id for item in found.items if max(item.first_seen, item.regressed_at or 0) >= since - MINUTE]
-        since = now
-        if ids:
-            yield Message(event="issues", data={"ids": ids})
+    return live.stream(actor.user_id, news(actor, issues, feed, clock, wanted), lambda: access.still(request, actor))
 
 
 async def _act(actor: Actor, issues: IssueService, ids: tuple[int, ...], action: str) -> str:

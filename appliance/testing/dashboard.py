@@ -6,9 +6,9 @@ service answers, is said by the caller. Access is not what is tested here: the o
 
 from __future__ import annotations
 
-import asyncio
+import builtins
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -25,6 +25,7 @@ from msgspec import structs
 
 from appliance.accounts.access import Actor, Role
 from appliance.hookspecs import Clock, EventFilter, Page
+from appliance.issues.feed import IssueFeed
 from appliance.issues.routes import routes as issue_routes
 from appliance.issues.service import IssueService
 from appliance.issues.views import (
@@ -63,7 +64,7 @@ class MadeUpIssues(IssueService):
         self.items = made_up.issues(now, count)
         self.done: list[tuple[tuple[int, ...], IssueAction]] = []
         self.merged: list[tuple[int, tuple[int, ...]]] = []
-        self.changed = asyncio.Event()
+        self.feed = IssueFeed()
         self.asked: list[IssueQuery] = []
 
     async def list(self, actor: Actor, query: IssueQuery) -> IssueList:
@@ -85,7 +86,7 @@ class MadeUpIssues(IssueService):
         following = str(start + query.limit) if start + query.limit < len(wanted) else None
         return IssueList(items=shown, next=following, bucket=3_600_000_000, start=self.now - 24 * 3_600_000_000)
 
-    async def state_counts(self, actor: Actor, project_ids: Sequence[int] = ()) -> StateCounts:
+    async def state_counts(self, actor: Actor, project_ids: Collection[int] = ()) -> StateCounts:
         """Counted from the items."""
         states = [item.state for item in self.items if not project_ids or item.project_id in project_ids]
         return StateCounts(
@@ -120,8 +121,8 @@ class MadeUpIssues(IssueService):
         return made_up.event_detail(issue, self.now, withheld=issue.id == 3)
 
     async def filter_values(
-        self, actor: Actor, name: str, *, project_ids: Sequence[int] = (), prefix: str = ""
-    ) -> Sequence[str]:
+        self, actor: Actor, name: str, *, project_ids: Collection[int] = (), prefix: str = ""
+    ) -> builtins.list[str]:
         """A few of each."""
         return made_up.VALUES.get(name, [])
 
@@ -147,12 +148,12 @@ class MadeUpIssues(IssueService):
         """Agree."""
         return UnmergeResult(issue_id=issue_id, issues=(issue_id,))
 
-    async def marker(self, actor: Actor, project_ids: Sequence[int] = ()) -> str:
+    async def marker(self, actor: Actor, project_ids: Collection[int] = ()) -> str:
         """Changes with the newest issue."""
         return str(max((item.id for item in self.items), default=0))
 
     def open_one(self, title: str) -> IssueSummary:
-        """A new issue appears."""
+        """A new issue appears; `feed` is to be told in its own loop, with what this gives."""
         number = max(item.id for item in self.items) + 1
         item = structs.replace(
             self.items[0], id=number, title=title, state="open", first_seen=self.now, last_seen=self.now
@@ -165,7 +166,7 @@ class Present(InitPlugin):
     """Makes one actor present in every request, in the place of sign-in."""
 
     def __init__(self, actor: Actor | None, issues: MadeUpIssues, clock: Clock) -> None:
-        self._provided: dict[str, object] = {"issues": issues, "clock": clock, "actor": actor}
+        self._provided: dict[str, object] = {"issues": issues, "clock": clock, "actor": actor, "feed": issues.feed}
         self._actor = actor
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -231,7 +232,7 @@ def dashboard(
 
 
 @contextmanager
-def served(app: Litestar) -> Iterator[str]:
+def served(app: Litestar) -> Generator[str]:
     """The application on a port of its own, in a thread; gives its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, daemon=True)

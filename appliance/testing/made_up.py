@@ -32,7 +32,7 @@ from appliance.model import (
     Request,
     User,
 )
-from appliance.web.pages import Shell, ShellProject
+from appliance.web.pages import Shell, ShellLink, ShellProject
 
 MINUTE: Final = 60_000_000  # µs
 HOUR: Final = 60 * MINUTE
@@ -73,6 +73,7 @@ def shell() -> Shell:
         open_issues=17,
         health="healthy",
         health_tone="good",
+        links=[ShellLink(text="Users", href="/users", nav="users")],
     )
 
 

@@ -48,7 +48,7 @@ def error_response(
     detail: str = "",
     *,
     headers: Mapping[str, str] | None = None,
-    errors: list[Any] | None = None,
+    errors: object = None,
 ) -> Response[Any]:
     """Answer with an error, in the form that the asker reads.
 
@@ -57,7 +57,7 @@ def error_response(
         status: HTTP status.
         detail: one sentence for the reader; nothing internal.
         headers: more headers, such as Retry-After or Allow.
-        errors: for the API, what is wrong with which field.
+        errors: for the API, what is wrong with which field, as JSON.
     """
     title, hint = WORDS.get(status, WORDS[500] if status >= 500 else WORDS[400])
     if request.url.path.startswith("/api/"):
@@ -96,12 +96,17 @@ def handle_refusal(request: AnyRequest, error: Exception) -> Response[Any]:
         return _sign_in(request)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return error_response(request, status, str(error), headers=headers)
+    return error_response(request, status, str(error), headers=headers, errors=getattr(error, "errors", None))
 
 
 def handle_missing(request: AnyRequest, error: Exception) -> Response[Any]:
     """For errors that mean: no such thing for this person."""
     return error_response(request, 404, str(error))
+
+
+def handle_cursor(request: AnyRequest, error: Exception) -> Response[Any]:
+    """For `BadCursorError`: the address of a page of another list, or an old one."""
+    return error_response(request, 400, "This is not a page of this list (any more): start again from its first page.")
 
 
 def handle_unprocessable(request: AnyRequest, error: Exception) -> Response[Any]:

@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 from litestar.plugins import InitPlugin
 from litestar.template import TemplateConfig
 
-from appliance.hookspecs import Clock, StoreUnavailableError
+from appliance.hookspecs import BadCursorError, Clock, StoreUnavailableError
 from appliance.web import errors, headers
 from appliance.web.assets import Assets
 from appliance.web.live import LiveStreams, TooManyStreamsError
@@ -62,6 +62,7 @@ class WebPlugin(InitPlugin):
         app_config.state["live"] = self.live
         own: dict[Any, Any] = {
             HTTPException: errors.handle_http,
+            BadCursorError: errors.handle_cursor,
             StoreUnavailableError: errors.handle_unavailable,
             TooManyStreamsError: errors.handle_refusal,
             Exception: errors.handle_anything,
