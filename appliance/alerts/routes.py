@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
 from litestar import get, post
-from litestar.params import Parameter
 from litestar.response import Response, Template
 
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.accounts.forms import AnyRequest, Handlers
 from appliance.alerts import rule_routes
+from appliance.alerts.deps import (
+    Acting,
+    Alerts,
+    Cursor,
+    Flag,
+    Id,
+    Limit,
+    MessageState,
+    Number,
+    PathText,
+    Projects,
+    Slug,
+    Text,
+)
 from appliance.alerts.schemas import (
-    MAX_PAGE,
     MESSAGE_STATES,
     AlertBody,
     AlertPage,
     DeliveryBody,
     DeliveryPage,
 )
-from appliance.alerts.service import AlertService
-from appliance.projects.service import ProjectService
 from appliance.web.formats import iso
 from appliance.web.pages import page, redirect
 
 READ: Final = requires(Permission.ALERTS_READ)
 WRITE: Final = requires(Permission.ALERTS_WRITE)
-Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="How many, at most 200.")]
-Cursor = Annotated[str, Parameter(description="`next` of the answer before.", max_length=18)]
 
 
 @get("/alerts", opt=READ)
 async def alerts_page(
     request: AnyRequest,
-    actor: Actor,
-    alerts: AlertService,
-    projects: ProjectService,
-    project: str = "",
-    cursor: str = "",
-    part: str = "",
+    actor: Acting,
+    alerts: Alerts,
+    projects: Projects,
+    project: Slug = "",
+    cursor: Cursor = "",
+    part: Text = "",
 ) -> Template:
     """What fired, newest first."""
     project_id = await alerts.rules.project_id(actor, project) if project else None
@@ -62,14 +70,14 @@ async def alerts_page(
 @get("/alerts/messages", opt=READ)
 async def messages_page(
     request: AnyRequest,
-    actor: Actor,
-    alerts: AlertService,
-    projects: ProjectService,
-    project: str = "",
-    message_state: Annotated[str, Parameter(query="state")] = "",
-    cursor: str = "",
-    part: str = "",
-    done: str = "",
+    actor: Acting,
+    alerts: Alerts,
+    projects: Projects,
+    project: Slug = "",
+    message_state: MessageState = "",
+    cursor: Cursor = "",
+    part: Text = "",
+    done: Text = "",
 ) -> Template:
     """What was sent to whom, with each attempt."""
     shown = message_state if message_state in MESSAGE_STATES else ""
@@ -92,7 +100,7 @@ async def messages_page(
 
 
 @post("/alerts/messages/{message_id:int}/retry", opt=WRITE)
-async def retry_message(request: AnyRequest, actor: Actor, alerts: AlertService, message_id: int) -> Response[Any]:
+async def retry_message(request: AnyRequest, actor: Acting, alerts: Alerts, message_id: Id) -> Response[Any]:
     """Try a failed message again."""
     await alerts.log.retry(actor, message_id)
     alerts.worker.poke()
@@ -100,20 +108,20 @@ async def retry_message(request: AnyRequest, actor: Actor, alerts: AlertService,
 
 
 @post("/alerts/messages/{message_id:int}/discard", opt=WRITE)
-async def discard_message(request: AnyRequest, actor: Actor, alerts: AlertService, message_id: int) -> Response[Any]:
+async def discard_message(request: AnyRequest, actor: Acting, alerts: Alerts, message_id: Id) -> Response[Any]:
     """Give a message up."""
     await alerts.log.discard(actor, message_id)
     return redirect(request, "/alerts/messages?done=discarded")
 
 
 @get("/alerts/channels", opt=READ)
-async def channels_page(request: AnyRequest, actor: Actor, alerts: AlertService) -> Template:
+async def channels_page(request: AnyRequest, actor: Acting, alerts: Alerts) -> Template:
     """Which channels there are, and how their notifiers fare."""
     return page(request, "alerts/channels.html", channels=alerts.channels(actor))
 
 
 @post("/alerts/channels/{channel:str}/test", opt=requires(Permission.SYSTEM_WRITE))
-async def test_channel(request: AnyRequest, actor: Actor, alerts: AlertService, channel: str) -> Response[Any]:
+async def test_channel(request: AnyRequest, actor: Acting, alerts: Alerts, channel: PathText) -> Response[Any]:
     """Send a test message to oneself."""
     await alerts.test_channel(actor, channel)
     alerts.worker.poke()
@@ -122,10 +130,10 @@ async def test_channel(request: AnyRequest, actor: Actor, alerts: AlertService, 
 
 @get("/api/v1/alerts", opt=READ, tags=["alerts"])
 async def list_alerts(
-    actor: Actor,
-    alerts: AlertService,
-    project: int | None = None,
-    issue: int | None = None,
+    actor: Acting,
+    alerts: Alerts,
+    project: Number = None,
+    issue: Number = None,
     limit: Limit = 50,
     cursor: Cursor = "",
 ) -> AlertPage:
@@ -137,11 +145,11 @@ async def list_alerts(
 
 @get("/api/v1/deliveries", opt=READ, tags=["alerts"])
 async def list_deliveries(
-    actor: Actor,
-    alerts: AlertService,
-    project: int | None = None,
-    notifier: str = "",
-    ok: bool | None = None,
+    actor: Acting,
+    alerts: Alerts,
+    project: Number = None,
+    notifier: Text = "",
+    ok: Flag = None,
     limit: Limit = 50,
     cursor: Cursor = "",
 ) -> DeliveryPage:
@@ -163,7 +171,7 @@ def _more(path: str, cursor: str | None, **filters: str) -> str:
     return f"{path}?{urlencode({**chosen, 'cursor': cursor})}"
 
 
-def _problems(alerts: AlertService, actor: Actor) -> list[str]:
+def _problems(alerts: Alerts, actor: Actor) -> list[str]:
     return [channel.problem for channel in alerts.channels(actor) if channel.problem]
 
 

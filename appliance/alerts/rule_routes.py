@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Final
 
 from litestar import get, post
 from litestar.response import Redirect, Response, Template
 
-from appliance.accounts.access import Actor, InvalidInputError, Permission, requires
+from appliance.accounts.access import InvalidInputError, Permission, requires
 from appliance.accounts.forms import AnyRequest, errors_of, form_values
+from appliance.alerts.deps import Acting, Alerts, Id, PathText, Projects, Slug, Text
 from appliance.alerts.schemas import ConditionItem, RuleDraft, RuleItem
-from appliance.alerts.service import AlertService
 from appliance.projects.schemas import ProjectView
-from appliance.projects.service import ProjectService
 from appliance.web.pages import page, redirect
 
 READ: Final = requires(Permission.ALERTS_READ)
@@ -21,7 +21,7 @@ SETTING: Final = "setting."  # what the fields of a condition's own form are cal
 
 
 @get("/projects/{slug:str}/alerts", opt=READ)
-async def project_rules(actor: Actor, alerts: AlertService, slug: str) -> Redirect:
+async def project_rules(actor: Acting, alerts: Alerts, slug: PathText) -> Redirect:
     """Where mails lead: the rules of one project."""
     await alerts.rules.project_id(actor, slug)
     return Redirect(f"/alerts/rules?project={slug}", status_code=302)
@@ -30,11 +30,11 @@ async def project_rules(actor: Actor, alerts: AlertService, slug: str) -> Redire
 @get("/alerts/rules", opt=READ)
 async def rules_page(
     request: AnyRequest,
-    actor: Actor,
-    alerts: AlertService,
-    projects: ProjectService,
-    project: str = "",
-    done: str = "",
+    actor: Acting,
+    alerts: Alerts,
+    projects: Projects,
+    project: Slug = "",
+    done: Text = "",
 ) -> Template:
     """The rules of one project; the first one's when none is named."""
     all_projects = await projects.list(actor)
@@ -52,7 +52,7 @@ async def rules_page(
 
 @get("/alerts/rules/new", opt=WRITE)
 async def new_rule_page(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService, project: str, condition: str = ""
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, project: Slug, condition: Text = ""
 ) -> Template:
     """The form of a new rule, of the condition that was chosen."""
     chosen = await projects.by_slug(actor, project)
@@ -68,7 +68,7 @@ async def new_rule_page(
 
 @post("/alerts/rules", opt=WRITE)
 async def create_rule(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects
 ) -> Response[Any] | Template:
     """Add it."""
     values = await form_values(request)
@@ -82,9 +82,7 @@ async def create_rule(
 
 
 @get("/alerts/rules/{rule_id:int}", opt=READ)
-async def rule_page(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService, rule_id: int
-) -> Template:
+async def rule_page(request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id) -> Template:
     """One rule, to change."""
     rule = await alerts.rules.get(actor, rule_id)
     project = await projects.get(actor, rule.project_id)
@@ -101,7 +99,7 @@ async def rule_page(
 
 @post("/alerts/rules/{rule_id:int}", opt=WRITE)
 async def change_rule(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService, rule_id: int
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any] | Template:
     """Save it."""
     rule = await alerts.rules.get(actor, rule_id)
@@ -116,7 +114,7 @@ async def change_rule(
 
 @post("/alerts/rules/{rule_id:int}/enabled", opt=WRITE)
 async def switch_rule(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService, rule_id: int
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any]:
     """Switch it on or off."""
     rule = await alerts.rules.switch(actor, rule_id, (await form_values(request)).get("enabled") == "on")
@@ -125,7 +123,7 @@ async def switch_rule(
 
 @post("/alerts/rules/{rule_id:int}/delete", opt=WRITE)
 async def delete_rule(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService, rule_id: int
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any]:
     """Remove it."""
     rule = await alerts.rules.delete(actor, rule_id)
@@ -134,7 +132,7 @@ async def delete_rule(
 
 @post("/alerts/rules/{rule_id:int}/test", opt=WRITE)
 async def test_rule(
-    request: AnyRequest, actor: Actor, alerts: AlertService, projects: ProjectService, rule_id: int
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any]:
     """Send a test message to whom it tells."""
     await alerts.rules.test(actor, rule_id)
@@ -144,9 +142,7 @@ async def test_rule(
     return redirect(request, f"/alerts/messages?project={project.slug}&done=tested")
 
 
-async def _back(
-    request: AnyRequest, actor: Actor, projects: ProjectService, rule: RuleItem, done: str
-) -> Response[Any]:
+async def _back(request: AnyRequest, actor: Acting, projects: Projects, rule: RuleItem, done: str) -> Response[Any]:
     project = await projects.get(actor, rule.project_id)
     return redirect(request, f"/alerts/rules?project={project.slug}&done={done}")
 
@@ -165,8 +161,8 @@ def _draft(values: dict[str, str]) -> RuleDraft:
 
 def _form(
     request: AnyRequest,
-    actor: Actor,
-    alerts: AlertService,
+    actor: Acting,
+    alerts: Alerts,
     project: ProjectView,
     draft: RuleDraft,
     *,
@@ -186,5 +182,5 @@ def _form(
         condition=condition,
         channels=[(item.name, item.name) for item in alerts.channels(actor)],
         default_minutes=alerts.default_throttle_minutes,
-        errors=errors_of(error) if error else {},
+        errors=defaultdict(str, errors_of(error) if error else {}),  # templates ask for each field's
     )
