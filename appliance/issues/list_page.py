@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, structs
 
-from appliance.issues.search import MAX_SEARCH
 from appliance.issues.views import IssueQuery, StateCounts
 
 HOUR: Final = 3_600_000_000  # µs

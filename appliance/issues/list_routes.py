@@ -17,7 +17,6 @@ from appliance.hookspecs import Clock
 from appliance.issues.deps import Acting, AnyRequest, Feed, Issues, PathText, Time
 from appliance.issues.list_page import (
     HOUR,
-    MAX_SEARCH,
     MENUS,
     PERIODS,
     SORT_NAMES,
@@ -26,7 +25,7 @@ from appliance.issues.list_page import (
     value_choices,
 )
 from appliance.issues.live import news
-from appliance.issues.search import parse_search
+from appliance.issues.search import MAX_SEARCH, parse_search
 from appliance.issues.service import IssueService
 from appliance.issues.views import (
     MAX_BULK,
@@ -109,7 +108,7 @@ async def issue_actions(
     except (IssueActionError, IssueNotFoundError) as error:
         said, tone = str(error), "bad"
     if not is_htmx(request):
-        return redirect(request, back if urlsplit(back).path == "/issues" else "/issues")
+        return redirect(request, back if back.startswith("/issues?") else "/issues")
     listing = await _listing(actor, issues, clock, *_address(request, back))
     shown = await _list_context(request, actor, issues, listing)
     return page(request, "issues/results.html", headers=toast(said, tone), **shown)

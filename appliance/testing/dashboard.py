@@ -6,6 +6,7 @@ service answers, is said by the caller. Access is not what is tested here: the o
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import threading
 from collections.abc import AsyncIterator, Collection, Generator, Sequence
@@ -65,6 +66,7 @@ class MadeUpIssues(IssueService):
         self.done: list[tuple[tuple[int, ...], IssueAction]] = []
         self.merged: list[tuple[int, tuple[int, ...]]] = []
         self.feed = IssueFeed()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the server's, once a page listens
         self.asked: list[IssueQuery] = []
 
     async def list(self, actor: Actor, query: IssueQuery) -> IssueList:
@@ -150,15 +152,19 @@ class MadeUpIssues(IssueService):
 
     async def marker(self, actor: Actor, project_ids: Collection[int] = ()) -> str:
         """Changes with the newest issue."""
+        self._loop = asyncio.get_running_loop()
         return str(max((item.id for item in self.items), default=0))
 
     def open_one(self, title: str) -> IssueSummary:
-        """A new issue appears; `feed` is to be told in its own loop, with what this gives."""
+        """A new issue appears, and the pages that listen are told."""
         number = max(item.id for item in self.items) + 1
         item = structs.replace(
             self.items[0], id=number, title=title, state="open", first_seen=self.now, last_seen=self.now
         )
         self.items.insert(0, item)
+        if self._loop is not None:
+            change = made_up.opened(item)
+            self._loop.call_soon_threadsafe(self.feed.publish, [item.project_id], [change])
         return item
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import structs
 
-from appliance.hookspecs import Bucket, EventSummary, Neighbours, TagCount
+from appliance.hookspecs import Bucket, EventSummary, IssueChange, Neighbours, TagCount
 from appliance.issues.views import (
     EventDetail,
     GroupingPart,
@@ -243,6 +243,24 @@ def event_detail(issue: IssueSummary, now: int, *, withheld: bool = False) -> Ev
     short = summary(issue, now, withheld=withheld)
     near = Neighbours(previous="b" * 32, next="", oldest="a" * 32, newest=short.event_id)
     return EventDetail(summary=short, event=None if withheld else event(now), issue_id=issue.id, neighbours=near)
+
+
+def opened(issue: IssueSummary) -> IssueChange:
+    """What the pipeline says when an issue is opened."""
+    return IssueChange(
+        change="opened",
+        project_id=issue.project_id,
+        issue_id=issue.id,
+        title=issue.title,
+        culprit=issue.culprit,
+        level=issue.level,
+        kind=issue.kind,
+        event_id=issue.first_event_id,
+        release=issue.first_release,
+        environment="production",
+        event_count=1,
+        at=issue.first_seen,
+    )
 
 
 def event(now: int) -> Event:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
+from litestar.response import Redirect
 
 # In a wheel hatch_build.py puts it beside this file; in a checkout it is where people look for examples.
 _PLACES: Final = (Path(__file__).parent / "example", Path(__file__).parents[2] / "examples" / "vanilla")
@@ -39,8 +40,10 @@ def example_router(dsn: Callable[[], str], opt: dict[str, Any], directory: Path 
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
     @get("/", opt=opt, include_in_schema=False)
-    async def example_page() -> Response[bytes]:
-        """The page."""
+    async def example_page(request: Request[Any, Any, Any]) -> Response[Any]:
+        """The page. Its links are relative, so its address ends in a slash."""
+        if not cast("bytes", request.scope["raw_path"]).endswith(b"/"):
+            return Redirect("/example/", status_code=307)
         return _file(files["index.html"])
 
     @get("/config.json", opt=opt, include_in_schema=False)

@@ -14,9 +14,7 @@ import pytest
 
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
-SDK_ENTRY = (
-    'export {{ init, captureException, captureMessage, addBreadcrumb, setUser, setTag, withScope, flush }} from "{name}";'
-)
+SDK_ENTRY = 'export {{ init, captureException, captureMessage, addBreadcrumb, setUser, setTag, flush }} from "{name}";'
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The pages in a real browser: accessible in both themes, nothing wider than the screen, keys, filters, live updates."""
+"""The pages in a real browser: accessible in both themes, nothing wider than the screen, keys, filters, live."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from appliance.issues.views import Ignore, ResolveNow
 from appliance.clock import SystemClock
+from appliance.issues.views import Ignore, ResolveNow
 from appliance.testing.dashboard import OWNER, VIEWER, MadeUpIssues, dashboard, served
 
 pytestmark = pytest.mark.browser
@@ -161,11 +161,11 @@ async def test_merging_the_selected_keeps_the_one_with_the_most_events(
 
 async def test_new_issues_are_announced_and_shown_when_asked(tab: Any, address: str, issues: MadeUpIssues) -> None:
     await tab.goto(f"{address}/issues")
-    await tab.wait_for_function("performance.getEntriesByType('resource').some(e => e.name.includes('/issues/live')) || true")
     async with asyncio.timeout(20):
-        while not await tab.locator(".live button").count():
-            issues.open_one("Error: brand new")
-            await asyncio.sleep(0.2)
+        while not issues.feed.listeners:
+            await asyncio.sleep(0.05)
+    issues.open_one("Error: brand new")
+    await tab.wait_for_selector(".live button >> text=1 new issue")
     assert await tab.locator(".live").get_attribute("aria-live") == "polite"
     await tab.click(".live button")
     await tab.wait_for_selector("tr >> text=Error: brand new")
