@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
 from litestar.response import Template
-from msgspec import Meta, Struct
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from appliance.accounts.access import PUBLIC, Actor, NotSignedInError, Permission, requires
+from appliance.accounts.access import PUBLIC, Permission, requires
 from appliance.accounts.forms import MAX_FORM, form_list, form_values, numbers
-from appliance.accounts.service import AccountService
-from appliance.metadata.database import Database
 from appliance.system import metrics
-from appliance.system.dead_letters import MAX_PAGE
+from appliance.system.deps import Accounts, Acting, Chosen, Cursor, LetterId, Limit, Metadata, System
 from appliance.system.schemas import Changed, DeadLetterContent, DeadLetterList, SystemAnswer
-from appliance.system.service import SystemService
 from appliance.web.pages import is_htmx, page, redirect
 
 AnyRequest = Request[Any, Any, State]
@@ -29,22 +24,12 @@ WRITE: Final = requires(Permission.SYSTEM_WRITE)
 TAGS: Final = ["system"]
 _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 
-Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="How many at most.")]
-Cursor = Annotated[str, Parameter(max_length=20, description="`next` of the page before.")]
-LetterId = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-
-
-class Letters(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters; without `ids` all that are kept."""
-
-    ids: Annotated[list[int], Meta(max_length=MAX_PAGE)] | None = None
-
 
 # ── pages ──
 
 
 @get("/system", opt=READ, include_in_schema=False)
-async def system_page(request: AnyRequest, actor: Actor, system: SystemService) -> Template:
+async def system_page(request: AnyRequest, actor: Acting, system: System) -> Template:
     """How it is; the figures ask for themselves again every few seconds."""
     part = request.query_params.get("part", "")
     return page(
@@ -56,7 +41,7 @@ async def system_page(request: AnyRequest, actor: Actor, system: SystemService) 
 
 
 @get("/system/dead-letters", opt=WRITE, include_in_schema=False)
-async def dead_letters_page(request: AnyRequest, actor: Actor, system: SystemService) -> Template:
+async def dead_letters_page(request: AnyRequest, actor: Acting, system: System) -> Template:
     """What could not be processed, newest first."""
     query = request.query_params
     rows = is_htmx(request) and query.get("part") == "rows"
@@ -74,13 +59,13 @@ async def dead_letters_page(request: AnyRequest, actor: Actor, system: SystemSer
 
 
 @get("/system/dead-letters/{letter_id:int}", opt=WRITE, include_in_schema=False)
-async def dead_letter_page(request: AnyRequest, actor: Actor, system: SystemService, letter_id: LetterId) -> Template:
+async def dead_letter_page(request: AnyRequest, actor: Acting, system: System, letter_id: LetterId) -> Template:
     """One, with what was received."""
     return page(request, "system/letter.html", letter=await system.dead_letters.content(actor, letter_id))
 
 
 @post("/system/dead-letters", opt=WRITE, include_in_schema=False, status_code=200)
-async def dead_letters_action(request: AnyRequest, actor: Actor, system: SystemService) -> Response[Any]:
+async def dead_letters_action(request: AnyRequest, actor: Acting, system: System) -> Response[Any]:
     """Try the selected ones, or all, again, or give them up."""
     form = await form_values(request)
     action = form.get("action", "")
@@ -108,33 +93,31 @@ def _said(done: str, changed: str) -> str:
 
 
 @get("/api/v1/system", opt=READ, tags=TAGS, summary="How the appliance is")
-async def api_system(actor: Actor, system: SystemService) -> SystemAnswer:
+async def api_system(actor: Acting, system: System) -> SystemAnswer:
     """Spool, pipeline, store, memory, drops, plugins, jobs and deliveries. Times are µs since the epoch."""
     return await system.answer(actor)
 
 
 @get("/api/v1/system/dead-letters", opt=WRITE, tags=TAGS, summary="List dead letters")
-async def api_dead_letters(
-    actor: Actor, system: SystemService, limit: Limit = 50, cursor: Cursor = ""
-) -> DeadLetterList:
+async def api_dead_letters(actor: Acting, system: System, limit: Limit = 50, cursor: Cursor = "") -> DeadLetterList:
     """Records that could not be processed, newest first."""
     return await system.dead_letters.list(actor, limit=limit, cursor=cursor)
 
 
 @get("/api/v1/system/dead-letters/{letter_id:int}", opt=WRITE, tags=TAGS, summary="Get a dead letter")
-async def api_dead_letter(actor: Actor, system: SystemService, letter_id: LetterId) -> DeadLetterContent:
+async def api_dead_letter(actor: Acting, system: System, letter_id: LetterId) -> DeadLetterContent:
     """One record with what was received, before any scrubbing."""
     return await system.dead_letters.content(actor, letter_id)
 
 
 @post("/api/v1/system/dead-letters/retry", opt=WRITE, tags=TAGS, summary="Retry dead letters", status_code=200)
-async def api_retry(actor: Actor, system: SystemService, data: Letters) -> Changed:
+async def api_retry(actor: Acting, system: System, data: Chosen) -> Changed:
     """Have them processed again."""
     return Changed(changed=await system.dead_letters.retry(actor, data.ids))
 
 
 @post("/api/v1/system/dead-letters/discard", opt=WRITE, tags=TAGS, summary="Discard dead letters", status_code=200)
-async def api_discard(actor: Actor, system: SystemService, data: Letters) -> Changed:
+async def api_discard(actor: Acting, system: System, data: Chosen) -> Changed:
     """Give them up; they are counted as dropped."""
     return Changed(changed=await system.dead_letters.discard(actor, data.ids))
 
@@ -143,14 +126,15 @@ async def api_discard(actor: Actor, system: SystemService, data: Letters) -> Cha
 
 
 @get("/metrics", opt=PUBLIC, include_in_schema=False)
-async def metrics_text(request: AnyRequest, accounts: AccountService, system: SystemService) -> Response[bytes]:
+async def metrics_text(request: AnyRequest, accounts: Accounts, system: System) -> Response[bytes]:
     """Prometheus: from this machine, or with a token that has the scope system:read."""
     if not _is_local(request):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         actor = await accounts.tokens.actor(token.strip()) if scheme.lower() == "bearer" else None
-        if actor is None:
-            raise NotSignedInError("Send an API token with the scope system:read as `Authorization: Bearer …`.")
-        actor.require(Permission.SYSTEM_READ)
+        if actor is None or not actor.may(Permission.SYSTEM_READ):
+            words = b"Send an API token with the scope system:read as `Authorization: Bearer ...`.\n"
+            status, headers = (401, {"WWW-Authenticate": "Bearer"}) if actor is None else (403, {})
+            return Response(words, status_code=status, headers=headers, media_type="text/plain")
     state, dropped = await system.metrics_state()
     return Response(metrics.render(state, dropped), headers={"content-type": metrics.CONTENT_TYPE})
 
@@ -162,7 +146,7 @@ async def healthz() -> dict[str, bool]:
 
 
 @get("/readyz", opt=PUBLIC, include_in_schema=False)
-async def readyz(database: Database) -> Response[dict[str, bool]]:
+async def readyz(database: Metadata) -> Response[dict[str, bool]]:
     """This process can serve pages."""
     try:
         async with database.read() as session:

@@ -127,4 +127,8 @@ def load(options: dict[str, object]) -> tuple[PluginSet, int]:
     """For `Start.loader`."""
     if options.get("broken"):
         raise RuntimeError("a plugin is broken")
-    return PluginSet([LinesProtocol()], [Scrubber(), ObedientProcessor()]), 1_000_000
+    protocols: list[Protocol] = [LinesProtocol()]
+    for name in options.get("aliases", []):  # type: ignore[attr-defined]
+        protocols.append(LinesProtocol())
+        protocols[-1].name = name
+    return PluginSet(protocols, [Scrubber(), ObedientProcessor()]), 1_000_000
