@@ -54,7 +54,7 @@ class Buckets:
         if tokens >= burst:
             tokens = burst
             bucket.debt_allowed = True
-        if tokens >= 1.0 or (bucket.debt_allowed and tokens > 1.0 - burst):
+        if tokens >= 1.0 or (bucket.debt_allowed and tokens >= 1.0 - burst):
             bucket.tokens = tokens - 1.0
             return 0.0
         bucket.tokens = tokens
