@@ -9,7 +9,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from litestar import Request, Response, Router, get
 from litestar.exceptions import NotFoundException
@@ -42,7 +42,7 @@ def example_router(dsn: Callable[[], str], opt: dict[str, Any], directory: Path 
     @get("/", opt=opt, include_in_schema=False)
     async def example_page(request: Request[Any, Any, Any]) -> Response[Any]:
         """The page. Its links are relative, so its address ends in a slash."""
-        if not cast("bytes", request.scope["raw_path"]).endswith(b"/"):
+        if not request.scope["raw_path"].endswith(b"/"):
             return Redirect("/example/", status_code=307)
         return _file(files["index.html"])
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
 from appliance.clock import SystemClock
 from appliance.issues.views import Ignore, ResolveNow
@@ -107,24 +108,24 @@ async def test_searching_changes_the_list_and_the_address_and_keeps_the_focus(ta
     await tab.press("body", "/")
     await tab.keyboard.type("ChunkLoad")
     await tab.wait_for_url("**/issues?q=ChunkLoad")
-    await tab.wait_for_function("document.querySelectorAll('tr[data-row]').length === 3")
+    await expect(tab.locator("tr[data-row]")).to_have_count(3)
     assert await tab.evaluate("document.activeElement.id") == "q"
     await tab.go_back()
-    await tab.wait_for_function("document.querySelectorAll('tr[data-row]').length === 25")
+    await expect(tab.locator("tr[data-row]")).to_have_count(25)
 
 
 async def test_a_filter_link_changes_the_text_in_the_search_field(tab: Any, address: str) -> None:
     await tab.goto(f"{address}/issues")
     await tab.click("text=Environment ▾")
     await tab.click(".sheet >> text=staging")
-    await tab.wait_for_function("document.getElementById('q').value === 'environment:staging'")
+    await expect(tab.locator("#q")).to_have_value("environment:staging")
     assert "environment%3Astaging" in tab.url
 
 
 async def test_more_rows_are_added_in_place_and_can_be_selected(tab: Any, address: str) -> None:
     await tab.goto(f"{address}/issues")
     await tab.click("#more a")
-    await tab.wait_for_function("document.querySelectorAll('tr[data-row]').length === 27")
+    await expect(tab.locator("tr[data-row]")).to_have_count(27)
     assert await tab.locator("#more").is_hidden()
     await tab.locator('input[name="id"]').last.check()
     assert await tab.locator("[data-picked]").inner_text() == "1 selected"
