@@ -114,8 +114,8 @@ class IssuePatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     state: State
     resolved_in: Annotated[str, Meta(max_length=200, description="A release; empty: now.")] = ""
-    ignored_until: Annotated[str | None, Meta(max_length=40, description="A time, ISO 8601.")] = None
-    ignored_for_events: Annotated[int | None, Meta(ge=1, le=1_000_000_000)] = None
+    ignored_until: Annotated[str, Meta(max_length=40, description="A time, ISO 8601.")] | None = None
+    ignored_for_events: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
 
 
 class MergeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

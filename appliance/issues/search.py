@@ -61,6 +61,9 @@ def parse_search(text: str, base: IssueQuery | None = None) -> ParsedSearch:
             parser.errors.append(f"Only the first {MAX_TERMS} terms of the search were used.")
             break
         phrase = match["phrase"]
+        if (match["key"] or "").lower() in {"http", "https"}:  # an address, pasted
+            parser.take("", match[0])
+            continue
         value = _ESCAPE.sub(r"\1", phrase) if phrase is not None else match["word"]
         parser.take((match["key"] or "").lower(), value.strip())
     return ParsedSearch(query=parser.query, errors=tuple(parser.errors))

@@ -156,7 +156,9 @@ def _clean_segment(segment: str) -> str:
 
 @lru_cache(CACHE)
 def clean_path(url: str) -> str:
-    """The path of a page or resource with its ids taken out: `/orders/1042?tab=2` → `/orders/*`."""
+    """The path of a page or resource with its ids taken out: `/orders/1042?tab=2` → `/orders/*`; "" of nothing."""
+    if not url:
+        return ""
     text = _SCHEME.sub("//", url[:2_048].strip())
     if text.startswith("//"):
         text = "/" + text[2:].lstrip("/").partition("/")[2]
@@ -185,6 +187,7 @@ def host_of(url: str) -> str:
 
 _NATIVE: Final = frozenset({"native", "[native code]", "<anonymous>", "native code", "<native>", "unknown", "[native]"})
 _LIBRARY: Final = re.compile(
+    r"^https?://[^/]+/sdk(?:\.js|/\d)|"  # our own SDK, as the appliance serves it
     r"(?:^|[/\\])(?:node_modules|bower_components|site-packages|dist-packages|\.vite/deps|\.pnpm|@vite)[/\\]"
     r"|^(?:chrome|moz|safari|safari-web|ms-browser|edge)-extension:|^webkit-masked-url:|^node:|^internal/"
     r"|^self-hosted|^resource:|^<frozen |^chrome://"
