@@ -1,4 +1,4 @@
-"""Writes the pages that repeat what the code says: config keys, verbs, API paths. `tests/docs` fails when they are stale.
+"""Writes the pages that repeat what the code says: config keys, verbs, hooks. `tests/docs` fails when they are stale.
 
 Run it with `python docs/generate.py`.
 """
@@ -25,9 +25,9 @@ def config_page() -> str:
     lines = [
         "# config.toml",
         "",
-        "One file configures the appliance. Every key has a default; without a file everything runs on the embedded engine",
-        "under the data directory. `condev config check` names everything that is wrong at once, with the nearest known key;",
-        "`condev config show` prints what is in force, secrets masked.",
+        "One file configures the appliance. Every key has a default; without a file everything runs on the",
+        "embedded engine under the data directory. `condev config check` names everything that is wrong at once,",
+        "with the nearest known key; `condev config show` prints what is in force, secrets masked.",
         "",
         'Any key can be set in the environment as `CONDEV__SECTION__KEY`. A secret is `{ env = "NAME" }` or',
         '`{ file = "/path" }`. Sizes may be written `"512m"` or `"10g"`.',
@@ -49,8 +49,8 @@ def cli_page() -> str:
     lines = [
         "# The `condev` command",
         "",
-        "Every verb takes `--config FILE` (`CONDEV_CONFIG`) and `--data-dir DIR` (`CONDEV_DATA_DIR`). It ends with a non-zero",
-        "exit code and one clear line on error; 2 means that the configuration or the arguments are wrong.",
+        "Every verb takes `--config FILE` (`CONDEV_CONFIG`) and `--data-dir DIR` (`CONDEV_DATA_DIR`). It ends with a",
+        "non-zero exit code and one clear line on error; 2 means that the configuration or the arguments are wrong.",
     ]
     context = click.Context(condev, info_name="condev")
     for words, command in _verbs(condev, context, ()):
@@ -80,8 +80,8 @@ def hooks_page() -> str:
     lines = [
         "# Hooks",
         "",
-        "Generated from `appliance/hookspecs.py`. A hook function is marked `@hookimpl` and takes by name what it needs of the",
-        "arguments below. It has no default values; only `on_…` hooks may be `async def`.",
+        "Generated from `appliance/hookspecs.py`. A hook function is marked `@hookimpl` and takes by name what",
+        "it needs of the arguments below. It has no default values; only `on_…` hooks may be `async def`.",
     ]
     for name, function in inspect.getmembers(hookspecs, inspect.isfunction):
         if getattr(function, "condev_spec", None) is None:
