@@ -53,6 +53,7 @@ from appliance.shell import ShellLoader
 from appliance.spool import SpoolWriter
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
+from appliance.web.example import example_router
 from appliance.web.setup import WebPlugin
 
 ADMISSION_FILE: Final = "admission.json"
@@ -63,6 +64,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 class Demonstration(Protocol):
     """What `condev demo` adds."""
+
+    dsn: str  # where the example page reports to; "" until `start` has made the project
 
     async def start(self, accounts: AccountService, projects: ProjectService) -> None:
         """Called when everything runs."""
@@ -114,7 +117,7 @@ class Appliance:
         self.data_dir = data_dir
         self.role = role
         self.site_url = site_url
-        self._demo = demo
+        self.demo = demo
         self.has_demo = demo is not None
         self._stack = AsyncExitStack()
         self._services = host_services(config, data_dir, site_url)
@@ -143,9 +146,9 @@ class Appliance:
                 await self.core.open(self._stack)
             if self.role.takes_in:
                 await self._open_ingest()
-            if self._demo is not None and self.core is not None:
-                self._stack.push_async_callback(self._demo.stop)
-                await self._demo.start(self.core.accounts, self.core.projects)
+            if self.demo is not None and self.core is not None:
+                self._stack.push_async_callback(self.demo.stop)
+                await self.demo.start(self.core.accounts, self.core.projects)
         except BaseException:
             await self.close()
             raise
@@ -206,7 +209,7 @@ class Core:
         self.feed = IssueFeed()
         self.accounts = AccountService(self.database, clock, config.accounts, appliance.site_url)
         self.projects = ProjectService(self.database, clock, appliance.site_url, self._data_dir / ADMISSION_FILE)
-        self.issues = IssueService(self.database, self.store, clock)
+        self.issues = IssueService(self.database, self.store, clock, self.feed)
         self.alerts = AlertService(
             self.database, self.store, clock, appliance.plugins, config, site_url=appliance.site_url
         )
@@ -309,9 +312,11 @@ class Core:
             "plugins": self._plugins,
             "feed": self.feed,
         }
+        demo = self._appliance.demo
+        example = [example_router(lambda: demo.dsn, dict(PUBLIC))] if demo is not None else []
         shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
         return Litestar(
-            route_handlers=[*account_routes, *project_routes, *issue_routes, *alert_routes, *system_routes],
+            route_handlers=[*account_routes, *project_routes, *issue_routes, *alert_routes, *system_routes, *example],
             plugins=[
                 AccessPlugin(self.accounts, self._appliance.site_url, proxies),
                 WebPlugin(self._clock, shell.load),
