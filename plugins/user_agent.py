@@ -22,9 +22,7 @@ MAX_USER_AGENT: Final = 512  # characters looked at; real ones have up to 300, a
 # Systems that run on desks where the user agent does not name the machine.
 _DESKTOPS: Final = frozenset({"Windows", "Mac OS X", "macOS", "Linux", "Ubuntu", "Fedora", "Debian", "Chrome OS"})
 # K is what Chrome says since it stopped naming phones.
-_NO_DEVICE: Final = frozenset(
-    {"", "Other", "Generic Smartphone", "Generic Feature Phone", "K"}
-)
+_NO_DEVICE: Final = frozenset({"", "Other", "Generic Smartphone", "Generic Feature Phone", "K"})
 _VERSION: Final = re.compile(r"[0-9][0-9A-Za-z.\-]{0,39}")
 
 _Parse = Callable[[str], tuple[str, str, str, str, str]]

@@ -49,7 +49,7 @@ class Report(Struct, frozen=True, kw_only=True):
         return cls(
             found=found,
             type=line(found.get("type")),
-            id=hex_id(said) if said else hash_id("condev", record.project_id, record.body, place),
+            id=hex_id(said) if said else hash_id("condev", record.project_id, text(found), place),
             timestamp=clock.at(at if at is not None else parse_milliseconds(found.get("at"))),
             clock=clock,
             url=cut(page_of(path, record), MAX_URL),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.decoding import bound_event, cut, cut_tags, json_object, line, text, whole
+from appliance.decoding import bound_event, cut, cut_tags, hex_id, json_object, line, text, whole
 from appliance.model import (
     MAX_MESSAGE,
     Event,
@@ -45,6 +45,7 @@ _KNOWN: Final = frozenset(
         "result",
         "stack",
         "tagName",
+        "traceId",
         "type",
         "url",
         "userEmail",
@@ -202,6 +203,7 @@ def _event(
         extra=json_object({**rest, **(extra or {})}),
         sdk_name=report.sdk_name,
         sdk_version=report.sdk_version,
+        trace_id=hex_id(text(report.found.get("traceId"))),
         replay_id=report.replay_id,
         truncated=notes,
     )

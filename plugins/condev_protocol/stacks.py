@@ -16,7 +16,8 @@ _MAX_LINE: Final = 4_096  # characters of one line; data: URLs make them longer
 _MAX_POSITION: Final = 2**31 - 1
 
 # Each pattern looks at a character a bounded number of times: the text is hostile.
-_PLACE: Final = re.compile(r"(?P<file>.*?)(?::(?P<line>\d{1,9}))(?::(?P<column>\d{1,9}))?")
+_POSITION: Final = re.compile(r":(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?\Z")
+_MAX_POSITION_TEXT: Final = 20  # characters of ":123456789:123456789"
 _EVAL_CHROME: Final = re.compile(r"\((?P<place>[^()\n]{0,2048}:\d{1,9}:\d{1,9})\)")
 _EVAL_GECKO: Final = re.compile(r"(?P<file>[^\n]*?) line (?P<line>\d{1,9})(?: > (?:eval|Function))++.*")
 _TITLE: Final = re.compile(r"(?:Uncaught (?:\(in promise\) )?)?(?P<type>[A-Za-z_$][\w$.]{0,199}): ?(?P<value>[\s\S]*)")
@@ -88,7 +89,7 @@ def _frame(line: str) -> Frame | None:
     function, at, place = found.partition("@")
     if not at or "://" in function:  # Safari's frames without a function, and addresses that hold an @
         function, place = "", found
-        if _PLACE.fullmatch(place) is None and place != "[native code]":
+        if _position(place) is None and place != "[native code]":
             return None
     elif not _is_place(place):
         return None
@@ -96,14 +97,14 @@ def _frame(line: str) -> Frame | None:
 
 
 def _is_place(text: str) -> bool:
-    return _PLACE.fullmatch(text) is not None or text == "[native code]" or " line " in text
+    return _position(text) is not None or text == "[native code]" or " line " in text
 
 
 def _chrome_frame(found: str) -> Frame | None:
     """`async Cart.total [as sum] (https://x/app.js:1:23)`, or the place alone."""
     if not found.endswith(")") or " (" not in found:
         place = found.removeprefix("async ")
-        if _PLACE.fullmatch(place) is None and place not in {"native", "<anonymous>"}:
+        if _position(place) is None and place not in {"native", "<anonymous>"}:
             return None  # a sentence that begins with "at"
         return _placed("async ?" if place != found else "?", place)
     function, _, inside = found[:-1].partition(" (")
@@ -123,11 +124,16 @@ def _gecko_frame(function: str, place: str) -> Frame:
 
 
 def _placed(function: str, place: str) -> Frame:
-    found = _PLACE.fullmatch(place)
+    found = _position(place)
     if found is None:
         return _made(function, place, None, None)
     column = found["column"]
-    return _made(function, found["file"], int(found["line"]), int(column) if column else None)
+    return _made(function, place[: -len(found[0])], int(found["line"]), int(column) if column else None)
+
+
+def _position(place: str) -> re.Match[str] | None:
+    """Line and column at the end of a place; only its end is looked at, however long it is."""
+    return _POSITION.search(place[-_MAX_POSITION_TEXT:])
 
 
 def _made(function: str, filename: str, lineno: int | None, colno: int | None) -> Frame:

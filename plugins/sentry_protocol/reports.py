@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ def decode_security(body: bytes, query: str, sender: Sender) -> list[Item]:
     reports = found if isinstance(found, list) else [found]
     unkept = Unkept()
     items: list[Item] = []
+    seen: Counter[str] = Counter()
     for entry in reports[:MAX_ITEMS]:
         report = _object(entry)
         if report.get("type") != "csp-violation" or not isinstance(report.get("body"), dict):
@@ -59,7 +61,11 @@ def decode_security(body: bytes, query: str, sender: Sender) -> list[Item]:
         age = min(max(0.0, number(report.get("age")) or 0.0), _MAX_AGE_MS)
         renamed = {_MODERN.get(name, name): value for name, value in _object(report["body"]).items()}
         renamed.setdefault("document-uri", report.get("url"))
-        items.append(_csp_event(renamed, query, sender, age, text(report.get("user_agent"))))
+        event = _csp_event(renamed, query, sender, age, text(report.get("user_agent")))
+        seen[event.id] += 1
+        if seen[event.id] > 1:  # the same violation several times in one body is several
+            event.id = hash_id(event.id, seen[event.id])
+        items.append(event)
     if not items and not any(isinstance(entry, dict) for entry in reports):
         raise UnreadableError("expected a CSP report or an array of reports")
     return items + unkept.outcomes(sender.clock.received_at)

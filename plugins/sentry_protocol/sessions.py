@@ -58,6 +58,7 @@ def decode_aggregates(payload: bytes, sender: Sender) -> list[Item]:
     attrs = _object(found.get("attrs"))
     release, environment = (cut(line(attrs.get(name)), MAX_LABEL) for name in ("release", "environment"))
     aggregates = found.get("aggregates")
+    identity = hash_id("aggregate", sender.project_id, sender.sent_at, payload)
     items: list[Item] = []
     for place, entry in enumerate((aggregates if isinstance(aggregates, list) else [])[:_MAX_AGGREGATES]):
         aggregate = _object(entry)
@@ -69,7 +70,7 @@ def decode_aggregates(payload: bytes, sender: Sender) -> list[Item]:
                 continue
             items.append(
                 Session(
-                    id=hash_id("aggregate", sender.project_id, sender.sent_at, payload, place, status),
+                    id=hash_id(identity, place, status),
                     started=started,
                     timestamp=started,
                     status=status,

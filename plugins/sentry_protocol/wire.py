@@ -61,9 +61,9 @@ class WireException(Struct):
 
 
 class WireExceptions(Struct):
-    """The chain, innermost cause first."""
+    """The chain, innermost cause first. One exception without the list around it is for `lenient`."""
 
-    values: list[WireException] | None = None
+    values: list[WireException] | None
     mechanism: WireMechanism | None = None  # browser 5 puts it here
 
 
@@ -82,7 +82,7 @@ class WireCrumb(Struct):
 class WireCrumbs(Struct):
     """Breadcrumbs as Python and raven-js wrap them."""
 
-    values: list[WireCrumb] | None = None
+    values: list[WireCrumb] | None
 
 
 class WireThread(Struct):
@@ -96,7 +96,7 @@ class WireThread(Struct):
 class WireThreads(Struct):
     """All threads."""
 
-    values: list[WireThread] | None = None
+    values: list[WireThread] | None
 
 
 class WireMessage(Struct):
