@@ -14,8 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from appliance.accounts.access import PUBLIC, Permission, requires
 from appliance.accounts.forms import MAX_FORM, form_list, form_values, numbers
 from appliance.system import metrics
+from appliance.system.answers import (
+    Changed,
+    DeadLetterDetail,
+    DeadLetterPage,
+    SystemAnswer,
+    letter_detail,
+    letters_page,
+)
 from appliance.system.deps import Accounts, Acting, Chosen, Cursor, LetterId, Limit, Metadata, System
-from appliance.system.schemas import Changed, DeadLetterContent, DeadLetterList, SystemAnswer
 from appliance.web.pages import is_htmx, page, redirect
 
 AnyRequest = Request[Any, Any, State]
@@ -94,20 +101,20 @@ def _said(done: str, changed: str) -> str:
 
 @get("/api/v1/system", opt=READ, tags=TAGS, summary="How the appliance is")
 async def api_system(actor: Acting, system: System) -> SystemAnswer:
-    """Spool, pipeline, store, memory, drops, plugins, jobs and deliveries. Times are µs since the epoch."""
+    """Spool, pipeline, store, memory, drops, plugins, jobs and deliveries."""
     return await system.answer(actor)
 
 
 @get("/api/v1/system/dead-letters", opt=WRITE, tags=TAGS, summary="List dead letters")
-async def api_dead_letters(actor: Acting, system: System, limit: Limit = 50, cursor: Cursor = "") -> DeadLetterList:
+async def api_dead_letters(actor: Acting, system: System, limit: Limit = 50, cursor: Cursor = "") -> DeadLetterPage:
     """Records that could not be processed, newest first."""
-    return await system.dead_letters.list(actor, limit=limit, cursor=cursor)
+    return letters_page(await system.dead_letters.list(actor, limit=limit, cursor=cursor))
 
 
 @get("/api/v1/system/dead-letters/{letter_id:int}", opt=WRITE, tags=TAGS, summary="Get a dead letter")
-async def api_dead_letter(actor: Acting, system: System, letter_id: LetterId) -> DeadLetterContent:
+async def api_dead_letter(actor: Acting, system: System, letter_id: LetterId) -> DeadLetterDetail:
     """One record with what was received, before any scrubbing."""
-    return await system.dead_letters.content(actor, letter_id)
+    return letter_detail(await system.dead_letters.content(actor, letter_id))
 
 
 @post("/api/v1/system/dead-letters/retry", opt=WRITE, tags=TAGS, summary="Retry dead letters", status_code=200)

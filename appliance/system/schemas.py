@@ -1,4 +1,4 @@
-"""What the System page and `/api/v1/system` show. Times are µs, sizes bytes."""
+"""What the System page shows, with times in µs; and its API in `answers.py`. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -125,32 +125,6 @@ class SystemState(Struct, frozen=True, kw_only=True):
     retention_bytes: int
 
 
-class SpoolAnswer(Struct, frozen=True, kw_only=True):
-    """Part of `SystemAnswer`."""
-
-    records: int
-    bytes: int
-    oldest_seconds: float
-
-
-class SystemAnswer(Struct, frozen=True, kw_only=True):
-    """`GET /api/v1/system`."""
-
-    spool: SpoolAnswer
-    processed: int  # records applied, for life
-    dead_letters: int  # kept now
-    dropped: dict[str, int]  # by us, in the last 90 days: reason → how many
-    client_dropped: dict[str, int]  # by SDKs, as they report it
-    store: StoreState
-    totals: dict[str, int]
-    pipeline: PipelineStatus | None
-    processes: list[ProcessMemory]
-    plugins: list[PluginState]
-    jobs: list[JobState]
-    notifiers: list[NotifierState]
-    problems: list[Problem]
-
-
 class DeadLetterItem(Struct, frozen=True, kw_only=True):
     """A record that could not be processed."""
 
@@ -185,9 +159,3 @@ class DeadLetterList(Struct, frozen=True, kw_only=True):
 
     items: list[DeadLetterItem]
     next: str | None
-
-
-class Changed(Struct, frozen=True, kw_only=True):
-    """How many dead letters an action changed."""
-
-    changed: int

@@ -23,6 +23,7 @@ from appliance.schedule import Job, job_states
 from appliance.spool.framing import Position
 from appliance.spool.reader import SpoolDepth, SpoolReader
 from appliance.system import figures
+from appliance.system.answers import SystemAnswer, system_answer
 from appliance.system.dead_letters import DeadLetters
 from appliance.system.housekeeping import tidy
 from appliance.system.memory import ProcessMemory, process_memory
@@ -32,10 +33,8 @@ from appliance.system.schemas import (
     CheckState,
     Headline,
     PluginState,
-    SpoolAnswer,
     SpoolState,
     StoreState,
-    SystemAnswer,
     SystemState,
     TableState,
 )
@@ -124,22 +123,10 @@ class SystemService:
     async def answer(self, actor: Actor) -> SystemAnswer:
         """For the API. Raises `ForbiddenError`."""
         state = await self.state(actor)
-        return SystemAnswer(
-            spool=SpoolAnswer(
-                records=state.spool.records, bytes=state.spool.bytes, oldest_seconds=state.spool.oldest_seconds
-            ),
-            processed=state.totals.get("records", 0),
-            dead_letters=state.dead_letters,
-            dropped=await figures.dropped_by_reason(self._database, by_clients=False),
-            client_dropped=await figures.dropped_by_reason(self._database, by_clients=True),
-            store=state.store,
-            totals=state.totals,
-            pipeline=state.pipeline,
-            processes=state.processes,
-            plugins=state.plugins,
-            jobs=state.jobs,
-            notifiers=state.notifiers,
-            problems=state.problems,
+        return system_answer(
+            state,
+            await figures.dropped_by_reason(self._database, by_clients=False),
+            await figures.dropped_by_reason(self._database, by_clients=True),
         )
 
     async def headline(self) -> Headline:
