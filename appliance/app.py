@@ -30,7 +30,7 @@ from appliance.alerts.service import AlertService
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.data_dir import metadata_url
-from appliance.hookspecs import IssueChange
+from appliance.hookspecs import HttpClient, IssueChange
 from appliance.http_client import GuardedHttpClient
 from appliance.ingest.addresses import TrustedProxies
 from appliance.ingest.admission import AdmissionFile
@@ -59,6 +59,8 @@ from appliance.web.setup import WebPlugin
 ADMISSION_FILE: Final = "admission.json"
 MAX_REQUEST_BYTES: Final = 1024 * 1024  # of a form or an API call; SDK traffic has its own limits
 
+AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -76,11 +78,15 @@ class Demonstration(Protocol):
         ...
 
 
-def host_services(config: Config, data_dir: Path, site_url: str) -> HostServices:
+def guarded_http_client(config: Config) -> GuardedHttpClient:
+    """The one way out, as `[outbound]` says; closed by whoever made it."""
+    return GuardedHttpClient(proxy=config.outbound.proxy, allow_private=config.outbound.allow_private)
+
+
+def host_services(config: Config, data_dir: Path, site_url: str, http: HttpClient | None = None) -> HostServices:
     """What plugins are given, from the configuration and the machine."""
-    outbound = config.outbound
     return HostServices(
-        http=GuardedHttpClient(proxy=outbound.proxy, allow_private=outbound.allow_private),
+        http=http or guarded_http_client(config),
         clock=SystemClock(),
         data_dir=data_dir,
         site_url=site_url,
@@ -120,7 +126,8 @@ class Appliance:
         self.demo = demo
         self.has_demo = demo is not None
         self._stack = AsyncExitStack()
-        self._services = host_services(config, data_dir, site_url)
+        self._http = guarded_http_client(config)
+        self._services = host_services(config, data_dir, site_url, self._http)
         self.clock = self._services.clock
         only = ("protocols",) if role is Role.INGEST else None
         self.plugins = PluginHost.load(config, self._services, only=only)
@@ -131,17 +138,18 @@ class Appliance:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch by path."""
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await self._lifespan(receive, cast("AnySend", send))
         elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
             await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
         elif self.web is not None:
             await self.web(scope, receive, send)
         else:
-            await _plain(scope, send)
+            await _plain(scope, cast("AnySend", send))
 
     async def open(self) -> None:
         """Start everything this role needs; what was started is stopped again when a later part fails."""
         try:
+            self._stack.push_async_callback(self._http.close)
             if self.core is not None:
                 await self.core.open(self._stack)
             if self.role.takes_in:
@@ -178,7 +186,7 @@ class Appliance:
         await ingest.start()
         self.ingest = ingest
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Callable[[], Awaitable[object]], send: AnySend) -> None:
         await receive()
         try:
             await self.open()
@@ -347,7 +355,7 @@ async def _finish(stop: Callable[[], Awaitable[None]], task: asyncio.Task[None])
         await task
 
 
-async def _plain(scope: Scope, send: Send) -> None:
+async def _plain(scope: Scope, send: AnySend) -> None:
     """What a role without pages answers outside ingest: that it lives, or that there is nothing."""
     path = cast("Mapping[str, Any]", scope).get("path", "")
     alive = path in ("/healthz", "/readyz")
