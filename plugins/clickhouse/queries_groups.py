@@ -13,39 +13,46 @@ from .summaries import HOUR, SummaryState
 
 MAX_GROUPS: Final = 10_000
 MAX_BUCKETS: Final = 20_000  # of all groups together: 50 sparklines of 400 bars
-SUMMARY_FIELDS: Final = {
-    "environments": "environment", "releases": "release", "browsers": "browser", "levels": "level", "kinds": "kind",
-}  # fmt: skip
+SUMMARY_FIELDS: Final = {"environments": "environment", "levels": "level", "kinds": "kind"}
 _ORDERS: Final = {
     "last_seen": "last_seen DESC",
     "first_seen": "first_seen DESC",
     "events": "events DESC",
     "users": "users DESC",
 }
-_USERS: Final = "uniqCombined64StateIf(12)(user_hash, user_hash != 0)"
 _BASE_BUCKET: Final = "intDiv(toUnixTimestamp64Micro(timestamp), {bucket:Int64}) * {bucket:Int64}"
 _HOUR_BUCKET: Final = "intDiv(toInt64(toUnixTimestamp(hour)) * 1000000, {bucket:Int64}) * {bucket:Int64}"
 
 
-class _Source:
-    """Partial sums of events by some keys, from base rows and, where they hold, hourly sums."""
+class _Counts:
+    """SQL that counts events by some keys, from base rows and, where they hold, hourly sums.
 
-    def __init__(self, where: EventFilter, state: SummaryState, keys: Sequence[str], bucket: int, users: bool) -> None:
+    Its columns: the keys, `n` events, `u` users (with `users`), `f` and `l` the first and last time.
+    """
+
+    def __init__(
+        self, where: EventFilter, state: SummaryState, keys: Sequence[str], bucket: int, *, users: bool
+    ) -> None:
         self._keys = keys
         self._users = users
         self._bucket = bucket
         self._conditions = Conditions()
-        use_summary = not needs_base_rows(where, tuple(SUMMARY_FIELDS)) and (not bucket or bucket % HOUR == 0)
-        closed, rest = state.split(whole_range(where)) if use_summary else ([], [whole_range(where)])
-        parts: list[str] = []
-        if rest:
-            parts.append(self._base(where, rest))
+        use_sums = not needs_base_rows(where, tuple(SUMMARY_FIELDS)) and (not bucket or bucket % HOUR == 0)
+        closed, rest = state.split(whole_range(where)) if use_sums else ([], [whole_range(where)])
         if closed:
-            parts.append(self._summary(where, closed))
-        self.sql = " UNION ALL ".join(parts) or self._base(where, [])
+            # Users of both can only be united as sketches; making those from base rows doubles the time of a query.
+            parts = [self._sums(where, closed), *([self._base(where, rest, "State")] if rest else [])]
+            users_column = ", uniqCombined64Merge(12)(u) AS u" if users else ""
+            self.sql = f"""
+                SELECT {"".join(f"{key}, " for key in keys)} sum(n) AS n, min(f) AS f, max(l) AS l {users_column}
+                FROM ({" UNION ALL ".join(parts)}) {self._group_by()}
+            """
+        else:
+            self.sql = self._base(where, rest, "")
 
     @property
     def parameters(self) -> Parameters:
+        """The values in `sql`."""
         return {**self._conditions.parameters, "bucket": self._bucket}
 
     def _named_keys(self, bucket: str) -> str:
@@ -54,18 +61,18 @@ class _Source:
     def _group_by(self) -> str:
         return f"GROUP BY {', '.join(self._keys)}" if self._keys else ""
 
-    def _base(self, where: EventFilter, ranges: Sequence[Range]) -> str:
+    def _base(self, where: EventFilter, ranges: Sequence[Range], state: str) -> str:
         mine = self._conditions.sibling()
         select_rows(mine, where, EVENT_FIELDS, ranges)
         if "group_hash" in self._keys:
             mine.add("group_hash != 0")
-        users = f", {_USERS} AS u" if self._users else ""
+        users = f", uniqCombined64{state}If(12)(user_hash, user_hash != 0) AS u" if self._users else ""
         return f"""
             SELECT {self._named_keys(_BASE_BUCKET)} count() AS n, min(timestamp) AS f, max(timestamp) AS l {users}
             FROM events WHERE {mine.sql} {self._group_by()}
         """
 
-    def _summary(self, where: EventFilter, ranges: Sequence[Range]) -> str:
+    def _sums(self, where: EventFilter, ranges: Sequence[Range]) -> str:
         mine = self._conditions.sibling()
         select_fields(mine, where, SUMMARY_FIELDS)
         mine.within("hour", ranges)
@@ -86,14 +93,13 @@ async def group_stats(
     limit: int,
 ) -> list[GroupStats]:
     """Which groups occurred, how often, for how many users."""
-    source = _Source(where, state, ["group_hash"], 0, users=True)
+    counts = _Counts(where, state, ["group_hash"], 0, users=True)
     sql = f"""
-        SELECT group_hash, sum(n) AS events, uniqCombined64Merge(12)(u) AS users,
-            toUnixTimestamp64Micro(min(f)) AS first_seen, toUnixTimestamp64Micro(max(l)) AS last_seen
-        FROM ({source.sql}) GROUP BY group_hash HAVING events > 0
-        ORDER BY {_ORDERS[order]}, group_hash LIMIT {max(1, min(limit, MAX_GROUPS))}
+        SELECT group_hash, n AS events, u AS users,
+            toUnixTimestamp64Micro(f) AS first_seen, toUnixTimestamp64Micro(l) AS last_seen
+        FROM ({counts.sql}) WHERE n > 0 ORDER BY {_ORDERS[order]}, group_hash LIMIT {max(1, min(limit, MAX_GROUPS))}
     """
-    rows = await reader.query("counting events by group", sql, source.parameters)
+    rows = await reader.query("counting events by group", sql, counts.parameters)
     return [
         GroupStats(group_hash=group, events=events, users=users, first_seen=first, last_seen=last)
         for group, events, users, first, last in rows
@@ -107,13 +113,12 @@ async def group_histograms(
     _check_bucket(where, bucket)
     if not where.group_hashes:
         return {}
-    source = _Source(where, state, ["group_hash", "bucket"], bucket, users=False)
+    counts = _Counts(where, state, ["group_hash", "bucket"], bucket, users=False)
     sql = f"""
-        SELECT group_hash, bucket, sum(n) FROM ({source.sql}) GROUP BY group_hash, bucket
-        ORDER BY group_hash, bucket LIMIT {MAX_BUCKETS}
+        SELECT group_hash, bucket, n FROM ({counts.sql}) ORDER BY group_hash, bucket LIMIT {MAX_BUCKETS}
     """
     result: dict[int, list[Bucket]] = {group: [] for group in where.group_hashes}
-    for group, start, count in await reader.query("drawing sparklines", sql, source.parameters):
+    for group, start, count in await reader.query("drawing sparklines", sql, counts.parameters):
         result[group].append(Bucket(start=start, events=count))
     return result
 
@@ -121,20 +126,17 @@ async def group_histograms(
 async def histogram(reader: Reader, state: SummaryState, where: EventFilter, bucket: int) -> list[Bucket]:
     """Events and users per bucket."""
     _check_bucket(where, bucket)
-    source = _Source(where, state, ["bucket"], bucket, users=True)
-    sql = f"""
-        SELECT bucket, sum(n), uniqCombined64Merge(12)(u) FROM ({source.sql})
-        GROUP BY bucket ORDER BY bucket LIMIT {MAX_BUCKETS}
-    """
-    rows = await reader.query("counting events over time", sql, source.parameters)
+    counts = _Counts(where, state, ["bucket"], bucket, users=True)
+    sql = f"SELECT bucket, n, u FROM ({counts.sql}) ORDER BY bucket LIMIT {MAX_BUCKETS}"
+    rows = await reader.query("counting events over time", sql, counts.parameters)
     return [Bucket(start=start, events=count, users=users) for start, count, users in rows]
 
 
 async def count(reader: Reader, state: SummaryState, where: EventFilter) -> tuple[int, int]:
     """(events, users)."""
-    source = _Source(where, state, [], 0, users=True)
-    sql = f"SELECT sum(n), uniqCombined64Merge(12)(u) FROM ({source.sql})"
-    events, users = (await reader.query("counting events", sql, source.parameters))[0]
+    counts = _Counts(where, state, [], 0, users=True)
+    sql = f"SELECT n, u FROM ({counts.sql})"
+    events, users = (await reader.query("counting events", sql, counts.parameters))[0]
     return events, users
 
 

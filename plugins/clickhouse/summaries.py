@@ -40,12 +40,11 @@ ISSUES: Final = Summary(
     name="issue_summary",
     base="events",
     count="events",
-    columns="project_id, group_hash, hour, environment, release, browser, level, kind, events, users, received_sum, "
-    "first_seen, last_seen",
-    select="""project_id, group_hash, toDateTime(toStartOfHour(timestamp), 'UTC') AS at, environment, release, browser, level, kind,
-        count(), uniqCombined64StateIf(12)(user_hash, user_hash != 0), sum(toUInt64(toUnixTimestamp64Micro(received_at))),
-        min(timestamp), max(timestamp)""",
-    keys="project_id, group_hash, at, environment, release, browser, level, kind",
+    columns="project_id, group_hash, hour, environment, level, kind, events, users, received_sum, first_seen, last_seen",
+    select="""project_id, group_hash, toDateTime(toStartOfHour(timestamp), 'UTC') AS at, environment, level, kind,
+        count(), uniqCombined64StateIf(12)(user_hash, user_hash != 0),
+        sum(toUInt64(toUnixTimestamp64Micro(received_at))), min(timestamp), max(timestamp)""",
+    keys="project_id, group_hash, at, environment, level, kind",
 )
 MEASUREMENTS: Final = Summary(
     name="measurement_summary",
