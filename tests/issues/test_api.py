@@ -128,7 +128,8 @@ async def test_states_are_changed_with_patch(client: Client, happen: Happen, eve
     [
         ({"state": "lost"}, 400), ({}, 400), ({"state": "open", "colour": "red"}, 400), ([], 400),
         ({"state": "open", "resolved_in": "1.0"}, 422), ({"state": "resolved", "ignored_for_events": 3}, 422),
-        ({"state": "ignored", "ignored_until": "soon"}, 422), ({"state": "ignored", "ignored_until": "2020-01-01"}, 422),
+        ({"state": "ignored", "ignored_until": "soon"}, 422),
+        ({"state": "ignored", "ignored_until": "2020-01-01"}, 422),
     ],
 )  # fmt: skip
 async def test_a_change_that_makes_no_sense_changes_nothing(

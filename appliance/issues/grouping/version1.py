@@ -224,7 +224,9 @@ def _message(event: Event) -> Derived:
 
 
 def _white_screen(event: Event) -> Derived:
-    page = event.transaction or clean_path(event.url)
+    # A transaction may be the page's address as it is, ids and all.
+    named = event.transaction
+    page = clean_path(named or event.url) if not named or "/" in named else named
     return Derived(
         "white_screen",
         "The page stayed empty, on the same page.",
