@@ -137,7 +137,7 @@ class Appliance:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch by path."""
-        if scope["type"] == "lifespan":
+        if cast("str", scope["type"]) == "lifespan":
             await self._lifespan(receive, cast("AnySend", send))
         elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
             await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
