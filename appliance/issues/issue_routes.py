@@ -14,8 +14,9 @@ from litestar.response import Response, Template
 from msgspec import structs
 
 from appliance.accounts.access import Actor, Permission, requires
+from appliance.alerts.service import AlertService
 from appliance.hookspecs import EventFilter, Page, StoreUnavailableError
-from appliance.issues.deps import Acting, AnyRequest, Issues, PathInt, PathText, Time
+from appliance.issues.deps import Acting, Alerts, AnyRequest, Issues, PathInt, PathText, Time
 from appliance.issues.event_view import event_view
 from appliance.issues.list_page import Choice
 from appliance.issues.service import IssueService
@@ -39,6 +40,7 @@ HOUR: Final = 3_600_000_000  # µs
 MAX_HOURS: Final = 24 * 365  # beyond a year "for ever" is meant
 MAX_MORE_EVENTS: Final = 1_000_000_000
 EVENTS_PAGE: Final = 50
+ALERTS_SHOWN: Final = 3  # the rest stands under Alerts
 # Query names of the occurrences page → fields of the filter.
 FIELDS: Final = {
     "environment": "environments",
@@ -53,21 +55,17 @@ FIELDS: Final = {
 
 
 @get("/issues/{issue_id:int}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
-async def issue_page(request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt) -> Template:
+async def issue_page(request: AnyRequest, actor: Acting, issues: Issues, alerts: Alerts, issue_id: PathInt) -> Template:
     """An issue with its newest event."""
-    return await _event_page(request, actor, issues, issue_id, "latest")
+    return await _event_page(request, actor, issues, alerts, issue_id, "latest")
 
 
 @get("/issues/{issue_id:int}/events/{event_id:str}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
 async def issue_event_page(
-    request: AnyRequest,
-    actor: Acting,
-    issues: Issues,
-    issue_id: PathInt,
-    event_id: PathText,
+    request: AnyRequest, actor: Acting, issues: Issues, alerts: Alerts, issue_id: PathInt, event_id: PathText
 ) -> Template:
     """An issue with one event: an id, "latest" or "oldest"."""
-    return await _event_page(request, actor, issues, issue_id, event_id)
+    return await _event_page(request, actor, issues, alerts, issue_id, event_id)
 
 
 @get("/issues/{issue_id:int}/events/{event_id:str}/json", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
@@ -131,18 +129,14 @@ async def issue_grouping_page(request: AnyRequest, actor: Acting, issues: Issues
 
 @post("/issues/{issue_id:int}/state", opt=requires(Permission.ISSUES_WRITE), include_in_schema=False)
 async def issue_state(
-    request: AnyRequest,
-    actor: Acting,
-    issues: Issues,
-    clock: Time,
-    issue_id: PathInt,
+    request: AnyRequest, actor: Acting, issues: Issues, alerts: Alerts, clock: Time, issue_id: PathInt
 ) -> Response[Any] | Template:
     """Resolve, ignore or reopen one issue; what was wrong with the form stands on the issue's page."""
     form = await request.form()
     try:
         await issues.act(actor, [issue_id], _action(form, clock.now()))
     except IssueActionError as error:
-        return await _event_page(request, actor, issues, issue_id, "latest", errors=(str(error),), status=422)
+        return await _event_page(request, actor, issues, alerts, issue_id, "latest", errors=(str(error),), status=422)
     back = str(form.get("back", ""))
     return redirect(request, back if back.startswith(f"/issues/{issue_id}") else f"/issues/{issue_id}")
 
@@ -222,14 +216,17 @@ async def _event_page(
     request: AnyRequest,
     actor: Actor,
     issues: IssueService,
+    alerts: AlertService,
     issue_id: int,
     event_id: str,
     errors: tuple[str, ...] = (),
     status: int = 200,
 ) -> Template:
     detail = await issues.issue(actor, issue_id)
-    event, overview = await asyncio.gather(
-        _event(actor, issues, detail.issue.id, event_id), _overview(actor, issues, detail.issue.id)
+    event, overview, fired = await asyncio.gather(
+        _event(actor, issues, detail.issue.id, event_id),
+        _overview(actor, issues, detail.issue.id),
+        alerts.log.alerts(actor, issue_id=detail.issue.id, limit=ALERTS_SHOWN),
     )
     view = event_view(event.event) if event is not None and event.event is not None else None
     return page(
@@ -241,7 +238,7 @@ async def _event_page(
         view=view,
         overview=overview,
         recent_note=_trend(overview),
-        deliveries=(),
+        fired=fired.items,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -232,5 +233,5 @@ async def _list_context(request: AnyRequest, actor: Actor, issues: IssueService,
 def _spark_title(listing: Listing) -> str:
     if not listing.found.start:
         return "Trend"
-    hours = round((listing.now - listing.found.start) / HOUR)
+    hours = math.ceil((listing.now - listing.found.start) / HOUR)
     return f"{hours} h" if hours <= 48 else f"{round(hours / 24)} days"

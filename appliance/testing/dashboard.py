@@ -25,6 +25,9 @@ from litestar.utils.scope.state import ScopeState
 from msgspec import structs
 
 from appliance.accounts.access import Actor, Role
+from appliance.alerts.log import AlertLog
+from appliance.alerts.schemas import AlertItem, Listing
+from appliance.alerts.service import AlertService
 from appliance.hookspecs import Clock, EventFilter, Page
 from appliance.issues.feed import IssueFeed
 from appliance.issues.routes import routes as issue_routes
@@ -168,11 +171,37 @@ class MadeUpIssues(IssueService):
         return item
 
 
+class MadeUpAlerts(AlertService):
+    """Two firings for every issue; nothing else of alerts."""
+
+    def __init__(self, now: int) -> None:
+        """Args: now: µs, when the made-up world is looked at."""
+        self.log = _FiredLog(now)
+
+
+class _FiredLog(AlertLog):
+    def __init__(self, now: int) -> None:
+        self._now = now
+
+    async def alerts(
+        self,
+        actor: Actor,
+        *,
+        project_id: int | None = None,
+        issue_id: int | None = None,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> Listing[AlertItem]:
+        """The same for each issue."""
+        return Listing(items=made_up.fired(issue_id or 1, self._now))
+
+
 class Present(InitPlugin):
     """Makes one actor present in every request, in the place of sign-in."""
 
     def __init__(self, actor: Actor | None, issues: MadeUpIssues, clock: Clock) -> None:
         self._provided: dict[str, object] = {"issues": issues, "clock": clock, "actor": actor, "feed": issues.feed}
+        self._provided["alerts"] = MadeUpAlerts(issues.now)
         self._actor = actor
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:

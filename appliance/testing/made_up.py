@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import structs
 
+from appliance.alerts.schemas import AlertItem
 from appliance.hookspecs import Bucket, EventSummary, IssueChange, Neighbours, TagCount
 from appliance.issues.views import (
     EventDetail,
@@ -32,7 +33,7 @@ from appliance.model import (
     Request,
     User,
 )
-from appliance.web.pages import Shell, ShellLink, ShellProject
+from appliance.web.pages import Shell, ShellProject
 
 MINUTE: Final = 60_000_000  # µs
 HOUR: Final = 60 * MINUTE
@@ -73,7 +74,6 @@ def shell() -> Shell:
         open_issues=17,
         health="healthy",
         health_tone="good",
-        links=[ShellLink(text="Users", href="/users", nav="users")],
     )
 
 
@@ -261,6 +261,27 @@ def opened(issue: IssueSummary) -> IssueChange:
         event_count=1,
         at=issue.first_seen,
     )
+
+
+def fired(issue_id: int, now: int) -> list[AlertItem]:
+    """Two firings: one delivered, one that waits."""
+    return [
+        AlertItem(
+            id=number,
+            project_id=1,
+            project_slug="shop-web",
+            rule_id=1,
+            rule=rule,
+            issue_id=issue_id,
+            change="opened",
+            title="",
+            level="error",
+            at=now - number * HOUR,
+            message_id=number,
+            state=state,
+        )
+        for number, rule, state in ((1, "Regressions", "collecting"), (2, "New issues", "delivered"))
+    ]
 
 
 def event(now: int) -> Event:
