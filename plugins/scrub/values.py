@@ -54,7 +54,7 @@ _PRIVATE_KEY: Final = re.compile(
     r"(?:(?!-----END)[\s\S])*+(?:-----END[A-Z ]{0,60}-----)?"
 )
 _TOKENS: Final = re.compile(
-    r"eyJ[A-Za-z0-9_-]{10,4096}+(?:\.[A-Za-z0-9_-]{2,8192}+){1,4}+"
+    r"eyJ[A-Za-z0-9_-]{10,4096}+(?:\.[A-Za-z0-9_-]{2,8192}+){0,4}+"
     r"|(?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{12,128}+"
     r"|(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{20,128}+"
     r"|(?<![A-Za-z0-9])(?:gh[pousr]|npm|hf)_[A-Za-z0-9]{10,255}+"
@@ -170,15 +170,18 @@ class Cleaner:
             if value is None or value["value"].lower() in _NO_VALUES:
                 continue
             plain = key[0][-1].isspace() and not value["quote"]
-            if judgement is Judgement.TEXT and plain and not _looks_secret(value["value"]):
-                continue  # "Unexpected token: if" and "session: expired" are sentences
+            if judgement is Judgement.TEXT and _is_harmless(value["value"], plain):
+                continue
             kept += (text[done : value.start("value")], FILTERED)
             done = value.end()
         return "".join((*kept, text[done:])) if kept else text
 
 
-def _looks_secret(value: str) -> bool:
-    return len(value) >= 8 and any(character.isdigit() for character in value)
+def _is_harmless(value: str, in_sentence: bool) -> bool:
+    """`tokens=512` is a count; "Unexpected token: if" and "session: expired" are sentences."""
+    if value.isdecimal():
+        return len(value) <= 5
+    return in_sentence and (len(value) < 8 or not any(character.isdigit() for character in value))
 
 
 def _card(found: re.Match[str]) -> str:
