@@ -19,6 +19,7 @@ from appliance.accounts.access import (
     WaitError,
     requires,
 )
+from appliance.accounts.deps import Accounts, Acting, Configured, Id
 from appliance.accounts.forms import AnyRequest, Handlers, errors_of, form_list, form_values, headers_of
 from appliance.accounts.guards import access_of
 from appliance.accounts.service import AccountService
@@ -40,13 +41,13 @@ _EXPIRIES: Final = (("", "Until I revoke it"), ("30", "30 days"), ("90", "90 day
 
 
 @get("/account", opt=OWN)
-async def profile_page(request: AnyRequest, actor: Actor) -> Template:
+async def profile_page(request: AnyRequest, actor: Acting) -> Template:
     """Name and time zone."""
     return _profile(request, actor.name, actor.timezone)
 
 
 @post("/account", opt=OWN)
-async def save_profile(request: AnyRequest, actor: Actor, accounts: AccountService) -> Response[Any] | Template:
+async def save_profile(request: AnyRequest, actor: Acting, accounts: Accounts) -> Response[Any] | Template:
     """Save them."""
     form = await form_values(request)
     name, timezone = form.get("name", ""), form.get("timezone", "").strip()
@@ -58,14 +59,14 @@ async def save_profile(request: AnyRequest, actor: Actor, accounts: AccountServi
 
 
 @get("/account/security", opt=OWN)
-async def security_page(request: AnyRequest, actor: Actor, accounts: AccountService, config: Config) -> Template:
+async def security_page(request: AnyRequest, actor: Acting, accounts: Accounts, config: Configured) -> Template:
     """Password and second factor."""
     return await _security(request, actor, accounts, config)
 
 
 @post("/account/password", opt=OWN)
 async def change_password(
-    request: AnyRequest, actor: Actor, accounts: AccountService, config: Config
+    request: AnyRequest, actor: Acting, accounts: Accounts, config: Configured
 ) -> Response[Any] | Template:
     """Change it; this browser gets a new session, all others end."""
     form, access = await form_values(request), access_of(request)
@@ -84,7 +85,7 @@ async def change_password(
 
 @post("/account/two-factor", opt=OWN)
 async def add_two_factor(
-    request: AnyRequest, actor: Actor, accounts: AccountService, config: Config
+    request: AnyRequest, actor: Acting, accounts: Accounts, config: Configured
 ) -> Response[Any] | Template:
     """Switch it on, with a code that proves the app has the secret."""
     form, access = await form_values(request), access_of(request)
@@ -101,7 +102,7 @@ async def add_two_factor(
 
 @post("/account/two-factor/remove", opt=OWN)
 async def remove_two_factor(
-    request: AnyRequest, actor: Actor, accounts: AccountService, config: Config
+    request: AnyRequest, actor: Acting, accounts: Accounts, config: Configured
 ) -> Response[Any] | Template:
     """Switch it off."""
     form, access = await form_values(request), access_of(request)
@@ -116,33 +117,33 @@ async def remove_two_factor(
 
 
 @get("/account/sessions", opt=OWN)
-async def sessions_page(request: AnyRequest, actor: Actor, accounts: AccountService) -> Template:
+async def sessions_page(request: AnyRequest, actor: Acting, accounts: Accounts) -> Template:
     """Where one is signed in."""
     return page(request, "accounts/sessions.html", sessions=await accounts.sessions.list(actor), done=_done(request))
 
 
 @post("/account/sessions/{session_id:int}/revoke", opt=OWN)
-async def revoke_session(request: AnyRequest, actor: Actor, accounts: AccountService, session_id: int) -> Response[Any]:
+async def revoke_session(request: AnyRequest, actor: Acting, accounts: Accounts, session_id: Id) -> Response[Any]:
     """End one."""
     await accounts.sessions.revoke(actor, session_id)
     return redirect(request, "/account/sessions?done=session")
 
 
 @post("/account/sessions/revoke-others", opt=OWN)
-async def revoke_sessions(request: AnyRequest, actor: Actor, accounts: AccountService) -> Response[Any]:
+async def revoke_sessions(request: AnyRequest, actor: Acting, accounts: Accounts) -> Response[Any]:
     """End all but this one."""
     await accounts.sessions.revoke_others(actor)
     return redirect(request, "/account/sessions?done=sessions")
 
 
 @get("/account/tokens", opt=OWN)
-async def tokens_page(request: AnyRequest, actor: Actor, accounts: AccountService) -> Template:
+async def tokens_page(request: AnyRequest, actor: Acting, accounts: Accounts) -> Template:
     """API tokens."""
     return await _tokens(request, actor, accounts)
 
 
 @post("/account/tokens", opt=OWN, status_code=200)
-async def create_token(request: AnyRequest, actor: Actor, accounts: AccountService) -> Template:
+async def create_token(request: AnyRequest, actor: Acting, accounts: Accounts) -> Template:
     """Make one; this answer is the only one that shows it."""
     form, scopes = await form_values(request), await form_list(request, "scopes")
     name, days = form.get("name", ""), form.get("days", "")
@@ -156,7 +157,7 @@ async def create_token(request: AnyRequest, actor: Actor, accounts: AccountServi
 
 
 @post("/account/tokens/{token_id:int}/revoke", opt=OWN)
-async def revoke_token(request: AnyRequest, actor: Actor, accounts: AccountService, token_id: int) -> Response[Any]:
+async def revoke_token(request: AnyRequest, actor: Acting, accounts: Accounts, token_id: Id) -> Response[Any]:
     """End one."""
     await accounts.tokens.revoke(actor, token_id)
     return redirect(request, "/account/tokens?done=token")

@@ -18,6 +18,7 @@ from appliance.accounts.access import (
     WaitError,
     requires,
 )
+from appliance.accounts.deps import Accounts, PathText
 from appliance.accounts.forms import AnyRequest, Handlers, errors_of, form_values, headers_of, local_path, refused
 from appliance.accounts.guards import PUBLIC_FORM, access_of
 from appliance.accounts.inputs import MAX_EMAIL
@@ -33,7 +34,7 @@ _DONE: Final = {
 
 
 @get("/sign-in", opt=PUBLIC_FORM)
-async def sign_in_page(request: AnyRequest, accounts: AccountService) -> Response[Any] | Template:
+async def sign_in_page(request: AnyRequest, accounts: Accounts) -> Response[Any] | Template:
     """The form; straight on for who is signed in."""
     wanted = local_path(request.query_params.get("next", ""))
     if _signed_in(request):
@@ -43,7 +44,7 @@ async def sign_in_page(request: AnyRequest, accounts: AccountService) -> Respons
 
 
 @post("/sign-in", opt=PUBLIC_FORM)
-async def sign_in(request: AnyRequest, accounts: AccountService) -> Response[Any] | Template:
+async def sign_in(request: AnyRequest, accounts: Accounts) -> Response[Any] | Template:
     """The password; then in, or on to the code."""
     form = await form_values(request)
     wanted, email = local_path(form.get("next", "")), form.get("email", "")[:MAX_EMAIL]
@@ -68,7 +69,7 @@ async def code_page(request: AnyRequest) -> Template:
 
 
 @post("/sign-in/code", opt=PUBLIC_FORM)
-async def sign_in_code(request: AnyRequest, accounts: AccountService) -> Response[Any] | Template:
+async def sign_in_code(request: AnyRequest, accounts: Accounts) -> Response[Any] | Template:
     """The code; then in."""
     form, access = await form_values(request), access_of(request)
     wanted = local_path(form.get("next", ""))
@@ -85,7 +86,7 @@ async def sign_in_code(request: AnyRequest, accounts: AccountService) -> Respons
 
 
 @post("/sign-out", opt=requires(Permission.ACCOUNT))
-async def sign_out(request: AnyRequest, accounts: AccountService) -> Response[Any]:
+async def sign_out(request: AnyRequest, accounts: Accounts) -> Response[Any]:
     """End this session, here and in the database."""
     cookies = access_of(request).cookies
     await accounts.sessions.close(cookies.read(request, "session"))
@@ -100,7 +101,7 @@ async def forgot_page(request: AnyRequest) -> Template:
 
 
 @post("/forgot-password", opt=PUBLIC_FORM)
-async def forgot(request: AnyRequest, accounts: AccountService) -> Response[Any] | Template:
+async def forgot(request: AnyRequest, accounts: Accounts) -> Response[Any] | Template:
     """Says the same for every address. The work is done after the answer, so that time tells nothing either."""
     email = (await form_values(request)).get("email", "")[:MAX_EMAIL]
     try:
@@ -113,14 +114,14 @@ async def forgot(request: AnyRequest, accounts: AccountService) -> Response[Any]
 
 
 @get("/setup/{secret:str}", opt=PUBLIC_FORM)
-async def setup_page(request: AnyRequest, accounts: AccountService, secret: str) -> Template:
+async def setup_page(request: AnyRequest, accounts: Accounts, secret: PathText) -> Template:
     """The first page of all: who owns this appliance."""
     await accounts.setup.check_link(secret)
     return page(request, "accounts/setup.html", errors=errors_of(None), email="", name="")
 
 
 @post("/setup/{secret:str}", opt=PUBLIC_FORM)
-async def setup(request: AnyRequest, accounts: AccountService, secret: str) -> Response[Any] | Template:
+async def setup(request: AnyRequest, accounts: Accounts, secret: PathText) -> Response[Any] | Template:
     """Create the owner and sign them in."""
     form, access = await form_values(request), access_of(request)
     email, name, password = (form.get(field, "") for field in ("email", "name", "password"))
@@ -136,14 +137,14 @@ async def setup(request: AnyRequest, accounts: AccountService, secret: str) -> R
 
 
 @get("/invitation/{secret:str}", opt=PUBLIC_FORM)
-async def invitation_page(request: AnyRequest, accounts: AccountService, secret: str) -> Template:
+async def invitation_page(request: AnyRequest, accounts: Accounts, secret: PathText) -> Template:
     """Whose invitation it is, and the form for a password. Looking does not use it up."""
     invited = await accounts.sign_in.invited(LinkPurpose.INVITATION, secret)
     return page(request, "accounts/invitation.html", errors=errors_of(None), invited=invited, name=invited.name)
 
 
 @post("/invitation/{secret:str}", opt=PUBLIC_FORM)
-async def take_up(request: AnyRequest, accounts: AccountService, secret: str) -> Response[Any] | Template:
+async def take_up(request: AnyRequest, accounts: Accounts, secret: PathText) -> Response[Any] | Template:
     """Choose a password and be in."""
     form, access = await form_values(request), access_of(request)
     invited = await accounts.sign_in.invited(LinkPurpose.INVITATION, secret)
@@ -158,14 +159,14 @@ async def take_up(request: AnyRequest, accounts: AccountService, secret: str) ->
 
 
 @get("/reset/{secret:str}", opt=PUBLIC_FORM)
-async def reset_page(request: AnyRequest, accounts: AccountService, secret: str) -> Template:
+async def reset_page(request: AnyRequest, accounts: Accounts, secret: PathText) -> Template:
     """The form for a new password. Looking does not use the link up."""
     invited = await accounts.sign_in.invited(LinkPurpose.RESET, secret)
     return page(request, "accounts/reset.html", errors=errors_of(None), invited=invited)
 
 
 @post("/reset/{secret:str}", opt=PUBLIC_FORM)
-async def reset(request: AnyRequest, accounts: AccountService, secret: str) -> Response[Any] | Template:
+async def reset(request: AnyRequest, accounts: Accounts, secret: PathText) -> Response[Any] | Template:
     """Set it; signing in comes next, with a second factor where there is one."""
     form = await form_values(request)
     invited = await accounts.sign_in.invited(LinkPurpose.RESET, secret)

@@ -16,11 +16,13 @@ from appliance.accounts.access import (
     Role,
     requires,
 )
+from appliance.accounts.deps import Accounts, Acting, Id
 from appliance.accounts.forms import AnyRequest, Handlers, errors_of, form_list, form_values, numbers
 from appliance.accounts.inputs import MAX_EMAIL
 from appliance.accounts.links import IssuedLink
 from appliance.accounts.service import AccountService
 from appliance.accounts.users import NO_USER, UserView
+from appliance.projects.deps import Projects
 from appliance.projects.service import ProjectService
 from appliance.web.pages import page, redirect
 
@@ -41,13 +43,13 @@ _DONE: Final = {
 
 
 @get("/users", opt=MANAGE)
-async def users_page(request: AnyRequest, actor: Actor, accounts: AccountService, projects: ProjectService) -> Template:
+async def users_page(request: AnyRequest, actor: Acting, accounts: Accounts, projects: Projects) -> Template:
     """Everybody, the form to invite, the latest changes."""
     return await _users(request, actor, accounts, projects)
 
 
 @post("/users", opt=MANAGE, status_code=200)
-async def invite(request: AnyRequest, actor: Actor, accounts: AccountService, projects: ProjectService) -> Template:
+async def invite(request: AnyRequest, actor: Acting, accounts: Accounts, projects: Projects) -> Template:
     """Invite somebody; this answer is the only one that shows the link."""
     form = await form_values(request)
     email, role = form.get("email", "")[: MAX_EMAIL + 1], form.get("role", "")
@@ -61,7 +63,7 @@ async def invite(request: AnyRequest, actor: Actor, accounts: AccountService, pr
 
 @get("/users/{user_id:int}", opt=MANAGE)
 async def user_page(
-    request: AnyRequest, actor: Actor, accounts: AccountService, projects: ProjectService, user_id: int
+    request: AnyRequest, actor: Acting, accounts: Accounts, projects: Projects, user_id: Id
 ) -> Template:
     """One of them."""
     return await _user(request, actor, accounts, projects, user_id)
@@ -69,7 +71,7 @@ async def user_page(
 
 @post("/users/{user_id:int}/role", opt=MANAGE)
 async def set_role(
-    request: AnyRequest, actor: Actor, accounts: AccountService, projects: ProjectService, user_id: int
+    request: AnyRequest, actor: Acting, accounts: Accounts, projects: Projects, user_id: Id
 ) -> Response[Any] | Template:
     """Another role."""
     try:
@@ -82,7 +84,7 @@ async def set_role(
 
 
 @post("/users/{user_id:int}/projects", opt=MANAGE)
-async def set_projects(request: AnyRequest, actor: Actor, accounts: AccountService, user_id: int) -> Response[Any]:
+async def set_projects(request: AnyRequest, actor: Acting, accounts: Accounts, user_id: Id) -> Response[Any]:
     """Which projects they see."""
     await accounts.users.set_projects(actor, user_id, numbers(await form_list(request, "projects")))
     return redirect(request, f"/users/{user_id}?done=projects")
@@ -90,7 +92,7 @@ async def set_projects(request: AnyRequest, actor: Actor, accounts: AccountServi
 
 @post("/users/{user_id:int}/disabled", opt=MANAGE)
 async def set_disabled(
-    request: AnyRequest, actor: Actor, accounts: AccountService, projects: ProjectService, user_id: int
+    request: AnyRequest, actor: Acting, accounts: Accounts, projects: Projects, user_id: Id
 ) -> Response[Any] | Template:
     """Lock out, or let in again."""
     disabled = (await form_values(request)).get("disabled", "") == "yes"
@@ -103,7 +105,7 @@ async def set_disabled(
 
 @post("/users/{user_id:int}/link", opt=MANAGE, status_code=200)
 async def issue_link(
-    request: AnyRequest, actor: Actor, accounts: AccountService, projects: ProjectService, user_id: int
+    request: AnyRequest, actor: Acting, accounts: Accounts, projects: Projects, user_id: Id
 ) -> Template:
     """A link to hand over; this answer is the only one that shows it."""
     try:
@@ -114,9 +116,7 @@ async def issue_link(
 
 
 @post("/users/{user_id:int}/two-factor/remove", opt=MANAGE)
-async def remove_two_factor_of(
-    request: AnyRequest, actor: Actor, accounts: AccountService, user_id: int
-) -> Response[Any]:
+async def remove_two_factor_of(request: AnyRequest, actor: Acting, accounts: Accounts, user_id: Id) -> Response[Any]:
     """For who lost their phone."""
     await accounts.users.remove_two_factor(actor, user_id)
     return redirect(request, f"/users/{user_id}?done=two-factor")

@@ -5,25 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
-from appliance.accounts.access import Actor, InvalidInputError, Permission, requires
+from appliance.accounts.access import InvalidInputError, Permission, requires
+from appliance.accounts.deps import Acting, Id
 from appliance.accounts.forms import Handlers
+from appliance.projects.deps import Projects
 from appliance.projects.schemas import NewProject, ProjectBody, ProjectPage, ProjectView
-from appliance.projects.service import ProjectService
 from appliance.web.formats import iso
 
 MAX_LIMIT: Final = 100
 TAGS: Final = ["projects"]
-MAX_ID: Final = 2**63 - 1  # what the column holds
 
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="How many at most.")]
-Cursor = Annotated[str | None, Parameter(max_length=20, description="`next` of the page before.")]
-ProjectId = Annotated[int, Parameter(ge=1, le=MAX_ID)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="How many at most.")]
+Cursor = Annotated[str | None, QueryParameter(max_length=20, description="`next` of the page before.")]
 
 
 @get("/api/v1/projects", opt=requires(Permission.PROJECTS_READ), tags=TAGS, summary="List projects")
-async def api_projects(actor: Actor, projects: ProjectService, limit: Limit = 50, cursor: Cursor = None) -> ProjectPage:
+async def api_projects(actor: Acting, projects: Projects, limit: Limit = 50, cursor: Cursor = None) -> ProjectPage:
     """The projects that the token's user sees, by id."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
         raise InvalidInputError({"cursor": "This cursor is none of ours: use `next` of the page before, as it is."})
@@ -36,13 +35,13 @@ async def api_projects(actor: Actor, projects: ProjectService, limit: Limit = 50
 
 
 @post("/api/v1/projects", opt=requires(Permission.PROJECTS_MANAGE), tags=TAGS, summary="Create a project")
-async def api_create_project(actor: Actor, projects: ProjectService, data: NewProject) -> ProjectBody:
+async def api_create_project(actor: Acting, projects: Projects, data: JSONBody[NewProject]) -> ProjectBody:
     """Create a project with one key and the usual alert rules."""
     return _body(await projects.create(actor, data.name, data.slug))
 
 
 @get("/api/v1/projects/{project_id:int}", opt=requires(Permission.PROJECTS_READ), tags=TAGS, summary="Get a project")
-async def api_project(actor: Actor, projects: ProjectService, project_id: ProjectId) -> ProjectBody:
+async def api_project(actor: Acting, projects: Projects, project_id: Id) -> ProjectBody:
     """One project."""
     return _body(await projects.get(actor, project_id))
 

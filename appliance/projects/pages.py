@@ -8,12 +8,12 @@ import msgspec
 from litestar import get, post
 from litestar.response import Response, Template
 
-from appliance.accounts.access import AccessError, Actor, InvalidInputError, Permission, requires
+from appliance.accounts.access import AccessError, InvalidInputError, Permission, requires
+from appliance.accounts.deps import Accounts, Acting, Id, PathText
 from appliance.accounts.forms import AnyRequest, Handlers, errors_of, form_values, numbers, refused
-from appliance.accounts.service import AccountService
 from appliance.projects.addresses import Addresses, snippets
+from appliance.projects.deps import Projects
 from appliance.projects.schemas import ProjectChange, ProjectView
-from appliance.projects.service import ProjectService
 from appliance.web.pages import page, redirect
 
 READ: Final = requires(Permission.PROJECTS_READ)
@@ -32,7 +32,7 @@ _DONE: Final = {
 
 
 @get("/projects", opt=READ)
-async def project_list(request: AnyRequest, actor: Actor, projects: ProjectService) -> Template:
+async def project_list(request: AnyRequest, actor: Acting, projects: Projects) -> Template:
     """Those one sees."""
     return page(request, "projects/list.html", projects=await projects.list(actor), done=_done(request))
 
@@ -44,7 +44,7 @@ async def new_project(request: AnyRequest) -> Template:
 
 
 @post("/projects", opt=MANAGE)
-async def create_project(request: AnyRequest, actor: Actor, projects: ProjectService) -> Response[Any] | Template:
+async def create_project(request: AnyRequest, actor: Acting, projects: Projects) -> Response[Any] | Template:
     """Create it, and on to what to paste."""
     form = await form_values(request)
     name, slug = form.get("name", ""), form.get("slug", "")
@@ -56,14 +56,14 @@ async def create_project(request: AnyRequest, actor: Actor, projects: ProjectSer
 
 
 @get("/projects/{slug:str}", opt=READ)
-async def project_page(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str) -> Response[Any]:
+async def project_page(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Response[Any]:
     """Where to go for a project without saying for what: what to paste until something came, then the settings."""
     project = await projects.by_slug(actor, slug)
     return redirect(request, f"/projects/{slug}/{'settings' if project.first_event_at else 'connect'}")
 
 
 @get("/projects/{slug:str}/connect", opt=READ)
-async def connect(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str) -> Template:
+async def connect(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Template:
     """What to paste, and whether the first event has come."""
     project = await projects.by_slug(actor, slug)
     key = next(iter(project.live_keys), None)
@@ -72,13 +72,13 @@ async def connect(request: AnyRequest, actor: Actor, projects: ProjectService, s
 
 
 @get("/projects/{slug:str}/waiting", opt=READ)
-async def waiting(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str) -> Template:
+async def waiting(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Template:
     """The line that says whether the first event has come; asked every two seconds until it has."""
     return page(request, "projects/waiting.html", project=await projects.by_slug(actor, slug))
 
 
 @get("/projects/{slug:str}/settings", opt=READ)
-async def settings_page(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str) -> Template:
+async def settings_page(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Template:
     """The settings; readable for who may not change them."""
     project = await projects.by_slug(actor, slug)
     return _settings(request, project, _as_typed(project))
@@ -86,7 +86,7 @@ async def settings_page(request: AnyRequest, actor: Actor, projects: ProjectServ
 
 @post("/projects/{slug:str}/settings", opt=WRITE)
 async def save_settings(
-    request: AnyRequest, actor: Actor, projects: ProjectService, slug: str
+    request: AnyRequest, actor: Acting, projects: Projects, slug: PathText
 ) -> Response[Any] | Template:
     """Save them."""
     project, form = await projects.by_slug(actor, slug), await form_values(request)
@@ -106,7 +106,7 @@ async def save_settings(
 
 @post("/projects/{slug:str}/delete", opt=MANAGE)
 async def delete_project(
-    request: AnyRequest, actor: Actor, projects: ProjectService, slug: str
+    request: AnyRequest, actor: Acting, projects: Projects, slug: PathText
 ) -> Response[Any] | Template:
     """Delete it, when its short name was typed out."""
     project = await projects.by_slug(actor, slug)
@@ -118,13 +118,13 @@ async def delete_project(
 
 
 @get("/projects/{slug:str}/keys", opt=READ)
-async def keys_page(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str) -> Template:
+async def keys_page(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Template:
     """Its keys and DSNs."""
     return _keys(request, await projects.by_slug(actor, slug))
 
 
 @post("/projects/{slug:str}/keys", opt=WRITE)
-async def add_key(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str) -> Response[Any] | Template:
+async def add_key(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Response[Any] | Template:
     """One more."""
     project = await projects.by_slug(actor, slug)
     label = (await form_values(request)).get("label", "")
@@ -136,7 +136,7 @@ async def add_key(request: AnyRequest, actor: Actor, projects: ProjectService, s
 
 
 @post("/projects/{slug:str}/keys/{key_id:int}", opt=WRITE)
-async def set_key(request: AnyRequest, actor: Actor, projects: ProjectService, slug: str, key_id: int) -> Response[Any]:
+async def set_key(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText, key_id: Id) -> Response[Any]:
     """Disable or enable one."""
     project = await projects.by_slug(actor, slug)
     disabled = (await form_values(request)).get("disabled", "") == "yes"
@@ -146,7 +146,7 @@ async def set_key(request: AnyRequest, actor: Actor, projects: ProjectService, s
 
 @get("/projects/{slug:str}/members", opt=MEMBERS)
 async def members_page(
-    request: AnyRequest, actor: Actor, projects: ProjectService, accounts: AccountService, slug: str
+    request: AnyRequest, actor: Acting, projects: Projects, accounts: Accounts, slug: PathText
 ) -> Template:
     """Who sees it."""
     project = await projects.by_slug(actor, slug)
@@ -158,7 +158,7 @@ async def members_page(
 
 @post("/projects/{slug:str}/members", opt=MEMBERS)
 async def set_member(
-    request: AnyRequest, actor: Actor, projects: ProjectService, accounts: AccountService, slug: str
+    request: AnyRequest, actor: Acting, projects: Projects, accounts: Accounts, slug: PathText
 ) -> Response[Any]:
     """Let somebody see it, or no longer."""
     project, form = await projects.by_slug(actor, slug), await form_values(request)

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from sqlalchemy import select
@@ -17,6 +18,8 @@ from appliance.ingest.admission import AdmissionTable, AdmittedProject, hash_key
 from appliance.metadata.database import Database
 from appliance.model import JsonObject
 from appliance.projects.models import IngestKeyModel, ProjectModel
+
+LOCK_SECONDS: Final = 10.0  # who holds it writes one file: more is a process that hangs
 
 
 async def publish_admission(database: Database, path: Path, clock: Clock) -> None:
@@ -67,7 +70,20 @@ async def _locked(path: Path) -> AsyncGenerator[None]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        # Asked again and again instead of waiting in a thread: waiters could take every thread that the holder needs.
+        deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
+        while not _try_lock(file):
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(f"{path} is held by another process; see which with `fuser {path}`")
+            await asyncio.sleep(0.01)
         yield
     finally:
         os.close(file)  # which gives the lock up
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
