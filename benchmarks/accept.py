@@ -61,9 +61,10 @@ def write_requests(path: Path, port: int) -> None:
         for body in events(templates(BODIES, KEY), BODIES, seed=7):
             event_id = json.loads(body.split(b"\n", 1)[0])["event_id"].encode()
             head = (
-                f"POST /api/1/envelope/?sentry_version=7&sentry_key={KEY}&sentry_client=sentry.javascript.browser%2F10.78.0"
-                f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\nContent-Type: text/plain;charset=UTF-8\r\n"
-                "Accept: */*\r\nOrigin: https://shop.example.com\r\nReferer: https://shop.example.com/\r\n"
+                f"POST /api/1/envelope/?sentry_version=7&sentry_key={KEY}"
+                "&sentry_client=sentry.javascript.browser%2F10.78.0"
+                f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n"
+                "Content-Type: text/plain;charset=UTF-8\r\nAccept: */*\r\nOrigin: https://shop.example.com\r\nReferer: https://shop.example.com/\r\n"
                 "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:151.0) Gecko/20100101 Firefox/151.0\r\n\r\n"
             )
             parts = (head.encode() + body).split(event_id)
@@ -81,7 +82,10 @@ def wrk(port: int, requests: Path, seconds: int, connections: int) -> dict[str, 
     command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
     run = time.time_ns() % 10**15
     done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/", "--", str(requests), str(run)], capture_output=True, text=True, check=True
+        [*command, f"http://127.0.0.1:{port}/", "--", str(requests), str(run)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     line = next(line for line in done.stdout.splitlines() if line.startswith("JSON "))
     figures = json.loads(line.removeprefix("JSON "))

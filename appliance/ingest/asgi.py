@@ -194,7 +194,7 @@ class IngestApp:
         bodies = self._bodies
         bodies.expect(intake, raw)
         try:
-            async with bodies.timeout():
+            async with bodies.deadlines.new():
                 await bodies.receive_head(intake, receive)
                 peek = self._peek(intake)
                 self._gate.admit(intake, peek)

@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.hookspecs import VerdictKind
 from appliance.ingest.answers import Message, Receive
+from appliance.ingest.deadlines import Deadlines
 from appliance.ingest.decompress import IDENTITY, BadEncodingError, blocks, head
 from appliance.ingest.drops import Drop, IngestCounters
 from appliance.ingest.routes import Match
@@ -69,10 +70,11 @@ def read_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     Raises:
         RefusalError: there are too many.
     """
-    if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+    if len(raw) > MAX_HEADERS or sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEADER_BYTES:
         detail = f"More than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them."
         raise RefusalError(VerdictKind.TOO_LARGE, Drop.TOO_LARGE, detail, max_bytes=MAX_HEADER_BYTES)
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+    return headers
 
 
 def joined_header(raw: list[tuple[bytes, bytes]], name: bytes) -> str:
@@ -97,7 +99,7 @@ class BodyReader:
         self._max_body = max_body
         self._max_compressed = max_compressed
         self._max_in_flight = max_in_flight
-        self._seconds = seconds
+        self.deadlines = Deadlines(seconds)
         self._counting = asyncio.Semaphore(COUNTING_AT_ONCE)
 
     def expect(self, intake: Intake, raw: list[tuple[bytes, bytes]]) -> None:
@@ -195,10 +197,6 @@ class BodyReader:
             if total > pause:
                 pause = total + YIELD_BYTES
                 await asyncio.sleep(0)
-
-    def timeout(self) -> asyncio.Timeout:
-        """The deadline for one body."""
-        return asyncio.timeout(self._seconds)
 
     def _too_large(self, intake: Intake) -> RefusalError:
         limit = self._max_body

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from typing import Protocol as Interface
+
+MAX_PARTS: Final = 1_000  # of one gathering write; Linux takes 1,024
 
 
 class OpenFile(Interface):
     """One open file. Every method may raise OSError."""
 
-    def append(self, data: bytes) -> None:
-        """Write all of `data` at the end, or raise; after an error any part of it may be there."""
+    def append(self, parts: Sequence[bytes]) -> None:
+        """Write all parts at the end, one behind the other, or raise; after an error any of it may be there."""
         ...
 
     def write_at(self, data: bytes, offset: int) -> None:
@@ -97,13 +100,15 @@ class DiskFile:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def append(self, data: bytes) -> None:
-        """Write all of `data` at the end."""
-        written = os.write(self._fd, data)
-        if written < len(data):  # a signal or a full disk cut it short; the next call says which
-            rest = memoryview(data)[written:]
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+    def append(self, parts: Sequence[bytes]) -> None:
+        """One gathering write for up to a thousand parts: nothing is copied in the process."""
+        for start in range(0, len(parts), MAX_PARTS):
+            group = parts[start : start + MAX_PARTS]
+            written = os.writev(self._fd, group)
+            if written < sum(map(len, group)):  # a signal or a full disk cut it short; the next call says which
+                rest = memoryview(b"".join(group))[written:]
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
 
     def write_at(self, data: bytes, offset: int) -> None:
         """Overwrite in place."""

@@ -80,7 +80,7 @@ def ensure_epoch(files: Files, directory: Path) -> int:
     file = files.create(temporary)
     try:
         # Never 0: that stands for "no spool" in places that need a default.
-        file.append(b"%016x\n" % (secrets.randbits(64) or 1))
+        file.append([b"%016x\n" % (secrets.randbits(64) or 1)])
         file.sync()
     finally:
         file.close()
@@ -125,7 +125,7 @@ class StateFile:
             return cls(files.open(path))
         except FileNotFoundError:
             file = files.create(path)
-            file.append(bytes(STATE_SIZE))
+            file.append([bytes(STATE_SIZE)])
             file.sync()
             file.close()
             files.sync_directory(directory)

@@ -271,15 +271,15 @@ class SpoolWriter:
             parts.append(pack_frame_header(payload, sequence, now))
             parts.append(payload)
             sequence += 1
-        data = b"".join(parts)
-        file.append(data)
+        file.append(parts)
         file.sync()
-        offset = self._offset + len(data)
+        size = sum(map(len, parts))
+        offset = self._offset + size
         state = replace(self._state, segment=self._number, offset=offset, next_sequence=sequence)
         self._state_file.write(state)
         self._state = state
         self._offset = offset
-        self._used += len(data)
+        self._used += size
 
     def _begin_segment(self) -> OpenFile:
         """Close the old segment, make the next. Its number is durable before it is used, so that none is used twice."""
@@ -294,7 +294,7 @@ class SpoolWriter:
         header = SegmentHeader(self.epoch, number, self._state.segment, self._state.offset, self._state.next_sequence)
         file = self._files.create(segment_path(self._directory, number))
         self._file, self._number, self._offset = file, number, SEGMENT_HEADER
-        file.append(pack_segment_header(header))
+        file.append([pack_segment_header(header)])
         file.sync()
         self._files.sync_directory(self._directory)
         return file

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import random
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -76,8 +77,9 @@ class _Handle:
         self._inode = inode
         self._lock_path = lock_path
 
-    def append(self, data: bytes) -> None:
+    def append(self, parts: Sequence[bytes]) -> None:
         """Write at the end; short, then ENOSPC, when the disk is full."""
+        data = b"".join(parts)
         with self._files.operation("append"):
             room = self._files.room()
             self._inode.write(data[:room], len(self._inode.seen))

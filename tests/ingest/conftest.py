@@ -31,7 +31,7 @@ from appliance.hookspecs import (
 from appliance.ingest.admission import AdmissionFile, AdmissionTable, AdmittedProject, hash_key, publish
 from appliance.ingest.asgi import IngestApp
 from appliance.model import Category, Record
-from appliance.spool import Spooled, SpoolReader, SpoolWriter, decode_record, read_records
+from appliance.spool import Spooled, SpooledRecord, SpoolReader, SpoolWriter, decode_record, read_records
 from appliance.spool.files import DISK, Files
 
 STATUSES = {
@@ -105,6 +105,10 @@ class Running:
     async def post(self, body: bytes = b'{"key": "k1"}\n', path: str = "/in/1/", **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.post(path, content=body, headers=named)
+
+    def records(self) -> list[SpooledRecord]:
+        """The accepted requests; counts of drops may stand between them."""
+        return [record for record in self.spooled() if isinstance(record, SpooledRecord)]
 
     def spooled(self) -> list[Spooled]:
         reader, after, found = SpoolReader.open(self.directory / "spool", files=self.files), None, []

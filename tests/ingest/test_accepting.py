@@ -9,7 +9,7 @@ import gzip
 import pytest
 
 from appliance.config import Ingest
-from appliance.spool import DropCount, SpooledDrops, SpooledRecord
+from appliance.spool import DropCount, SpooledDrops
 from appliance.testing.clock import FakeClock
 from appliance.testing.files import PowerCutFiles
 
@@ -19,8 +19,7 @@ async def test_an_accepted_body_is_on_disk_as_received_with_what_decode_needs(se
     body = gzip.compress(b'{"key": "k1", "id": "abc", "category": "transaction"}\n' + b"x" * 10_000)
     answer = await running.post(body, "/in/1/?a=b", content_encoding="gzip", x_kept="yes", x_other="no")
     assert (answer.status_code, answer.json()["id"]) == (200, "abc")
-    (record,) = running.spooled()
-    assert isinstance(record, SpooledRecord)
+    (record,) = running.records()
     assert (record.protocol, record.route, record.project_id) == ("plain", "in", 1)
     assert (record.query, record.event_id, record.category) == ("a=b", "abc", "transaction")
     assert record.body == body
@@ -57,7 +56,7 @@ async def test_a_refusal_is_worded_by_the_protocol_and_counted(serve, body, path
     answer = await running.post(body, path)
     assert answer.status_code == status
     assert running.app.counters.drops == {reason: 1}
-    assert running.spooled() == []
+    assert running.records() == []
 
 
 @pytest.mark.parametrize(
@@ -217,7 +216,7 @@ async def test_a_failing_disk_is_answered_as_overload_and_recovers(serve):
     assert int(refused.headers["retry-after"]) >= 10
     assert (await running.post()).status_code == 200
     assert running.app.counters.drops == {"spool_failed": 1}
-    assert len(running.spooled()) == 2
+    assert len(running.records()) == 2
 
 
 async def test_a_filling_spool_sheds_replays_first_and_errors_last(serve):

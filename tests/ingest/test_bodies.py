@@ -142,7 +142,7 @@ async def test_a_bomb_gets_413_and_others_are_served_meanwhile(serve, encoder):
     assert [answer.status_code for answer in answers] == [413] + [200] * 20
     assert running.app.counters.drops == {"too_large": 1}
     assert running.app.counters.in_flight_bytes == 0
-    assert len(running.spooled()) == 20
+    assert len(running.records()) == 20
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -153,7 +153,7 @@ async def test_a_compressed_body_is_accepted_and_a_truncated_one_is_malformed(se
     assert (await running.post(body[:-20], content_encoding=header_of(encoder))).status_code == 400
     assert (await running.post(body, content_encoding=f"{header_of(encoder)}, gzip")).status_code == 400
     assert (await running.post(LINE, content_encoding="snappy")).status_code == 400
-    assert len(running.spooled()) == 1
+    assert len(running.records()) == 1
 
 
 async def test_a_body_over_the_limit_gets_413_whether_it_is_declared_or_not(serve):
@@ -180,7 +180,7 @@ async def test_chunked_bodies_are_accepted_however_they_are_cut(serve):
             await asyncio.sleep(0)
 
     assert (await running.client.post("/in/1/", content=chunks())).status_code == 200
-    assert running.spooled()[0].body == data
+    assert running.records()[0].body == data
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_given_up(serve):
@@ -228,7 +228,7 @@ async def test_headers_that_lie_are_refused_and_never_a_500(serve, headers):
     running = await serve(Ingest(body_timeout_seconds=0.2, **FREE))
     answer = await running.raw(b"POST /in/1/ HTTP/1.1\r\nHost: x\r\n" + headers + b'\r\n{"key": "k1"}')
     assert answer.split(b" ")[1] in {b"400", b"408", b"413"}
-    assert running.spooled() == []
+    assert running.records() == []
     assert (await running.post(LINE)).status_code == 200
 
 
@@ -237,7 +237,7 @@ async def test_of_duplicate_headers_the_first_counts(serve):
     lines = b"X-Kept: first\r\nX-Kept: second\r\nContent-Length: 13\r\nConnection: close\r\n"
     answer = await running.raw(b"POST /in/1/ HTTP/1.1\r\nHost: x\r\n" + lines + b'\r\n{"key": "k1"}')
     assert answer.startswith(b"HTTP/1.1 200")
-    assert running.spooled()[0].headers["x-kept"] == "first"
+    assert running.records()[0].headers["x-kept"] == "first"
 
 
 async def test_a_client_that_goes_away_leaves_nothing_behind(serve):
@@ -253,4 +253,4 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(serve):
         await asyncio.sleep(0.01)
     assert running.app.counters.in_flight_requests == 0
     assert running.app.counters.in_flight_bytes == 0
-    assert running.spooled() == []
+    assert running.records() == []

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from appliance.spool import SpooledRecord
-
 MIB = 1 << 20
 
 
@@ -50,7 +48,7 @@ async def test_a_disk_that_is_full_without_warning_gets_429_and_tears_nothing(se
         await asyncio.sleep(0.05)
     assert last[0] == 200
     accepted = [event_id for status, event_id in answers if status == 200]
-    spooled = [record.event_id for record in running.spooled() if isinstance(record, SpooledRecord)]
+    spooled = [record.event_id for record in running.records()]
     assert sorted(spooled) == sorted(accepted)
     assert set(running.app.counters.drops) == {"spool_failed"}
 
@@ -59,7 +57,7 @@ async def test_a_disk_that_gets_short_of_room_is_left_its_reserve(serve, small_d
     running = await serve(directory=small_disk, min_free_bytes=2 * MIB)
     statuses = [(await running.post(b'{"key": "k1"}\n' + b"x" * 20_000)).status_code for _ in range(200)]
     assert set(statuses) == {200, 429}
-    assert len(running.spooled()) == statuses.count(200)
+    assert len(running.records()) == statuses.count(200)
     free = subprocess.run(["df", "--output=avail", "-B1", str(small_disk)], capture_output=True, text=True, check=True)
     assert int(free.stdout.split()[-1]) > 1.9 * MIB
     assert running.app.problems() == ["the spool is full: see why the pipeline stands still, or free disk"]
