@@ -63,12 +63,7 @@ def read_wire(payload: bytes) -> tuple[WireEvent, list[str]]:
 
 def event_from(wire: WireEvent, notes: list[str], payload: bytes, sender: Sender) -> Event:
     """Make the model's event of what was read."""
-    sent = parse_seconds(wire.timestamp)
-    if wire.timestamp is not None and sent is None:
-        notes.append("timestamp: unreadable; the receive time stands for it")
-    elif sent is not None and not sender.clock.believes(sent):
-        notes.append("timestamp: in the future or over a month old; the receive time stands for it")
-    timestamp = sender.clock.at(sent)
+    timestamp, shift = _when(wire, notes, sender)
     exceptions = _exceptions(wire.exception)
     tags = cut_tags(wire.tags, notes) if wire.tags else {}
     contexts = wire.contexts or {}
@@ -100,7 +95,6 @@ def event_from(wire: WireEvent, notes: list[str], payload: bytes, sender: Sender
     _set_page(event, wire, sender)
     _set_user(event, wire, sender)
     _set_links(event)
-    shift = timestamp - sent if sent is not None else sender.clock.skew
     crumbs = wire.breadcrumbs if isinstance(wire.breadcrumbs, list) else (wire.breadcrumbs and wire.breadcrumbs.values)
     if crumbs:
         event.breadcrumbs = _crumbs(crumbs, shift)
@@ -114,6 +108,20 @@ def event_from(wire: WireEvent, notes: list[str], payload: bytes, sender: Sender
     if wire.type == "feedback" or "feedback" in contexts:
         _make_feedback(event)
     return bound_event(event, len(payload))
+
+
+def _when(wire: WireEvent, notes: list[str], sender: Sender) -> tuple[int, int]:
+    """When it happened by our clock, and by how much the client's times are moved."""
+    said = wire.timestamp
+    sent = parse_seconds(said)
+    if sent is None:
+        if said is not None:
+            notes.append("timestamp: unreadable; the receive time stands for it")
+        return sender.clock.received_at, sender.clock.skew
+    if not sender.clock.believes(sent):
+        notes.append("timestamp: in the future or over a month old; the receive time stands for it")
+    timestamp = sender.clock.at(sent)
+    return timestamp, timestamp - sent
 
 
 def _level(level: str | None, notes: list[str]) -> Level:
