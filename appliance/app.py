@@ -54,6 +54,7 @@ from appliance.spool import SpoolWriter
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
 from appliance.web.example import example_router
+from appliance.web.live import LiveStreams
 from appliance.web.setup import WebPlugin
 
 ADMISSION_FILE: Final = "admission.json"
@@ -164,6 +165,11 @@ class Appliance:
     async def close(self) -> None:
         """Stop in the opposite order: nothing new is taken, what is in flight is finished, stores are closed last."""
         await self._stack.aclose()
+
+    def end_streams(self) -> None:
+        """End the live streams of open pages; the browser connects again to whoever answers next."""
+        if self.web is not None:
+            cast("LiveStreams", self.web.state["live"]).stop()
 
     async def _open_ingest(self) -> None:
         limits = self.config.ingest

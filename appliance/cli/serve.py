@@ -81,7 +81,15 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
         app = create_app(context.config, context.data_dir, role=role, site_url=address, demo=demonstration)
     except ConfigError as error:
         fail(str(error), code=2)
-    server = uvicorn.Server(
+
+    class Server(uvicorn.Server):
+        """Ends the pages' live streams first: uvicorn waits for open connections, and these never close."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.end_streams()
+            await super().shutdown(sockets)
+
+    server = Server(
         uvicorn.Config(
             app,
             loop="uvloop",

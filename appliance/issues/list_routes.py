@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from litestar import get, post
 from litestar.datastructures import FormMultiDict
 from litestar.exceptions import NotFoundException
-from litestar.response import Response, Stream, Template
+from litestar.response import Redirect, Response, Stream, Template
 from msgspec import Struct, structs
 
 from appliance.accounts.access import Actor, Permission, requires
@@ -54,6 +54,12 @@ class Listing(Struct, frozen=True, kw_only=True):
     parsed: ParsedSearch
     found: IssueList
     now: int
+
+
+@get("/", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
+async def overview() -> Redirect:
+    """The first page. The list of issues answers the morning's question until there is more to say."""
+    return Redirect("/issues", status_code=302)
 
 
 @get("/issues", opt=requires(Permission.ISSUES_READ), include_in_schema=False)

@@ -17,6 +17,7 @@ routes: Final = [
     Router(
         path="/",
         route_handlers=[
+            list_routes.overview,
             list_routes.issue_list,
             list_routes.issue_values,
             list_routes.issue_actions,
