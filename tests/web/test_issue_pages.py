@@ -38,6 +38,11 @@ def _rows(text: str) -> list[int]:
     return [int(number) for number in re.findall(r'data-row data-id="(\d+)"', text)]
 
 
+def test_the_first_page_leads_to_the_issues(client: TestClient[Any]) -> None:
+    answer = client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (302, "/issues")
+
+
 def test_the_list_shows_open_issues_newest_first(client: TestClient[Any], issues: MadeUpIssues) -> None:
     expected = [item.id for item in issues.items if item.state == "open"]
     assert _rows(client.get("/issues").text) == expected[:25]
