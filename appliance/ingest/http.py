@@ -1,0 +1,75 @@
+"""The server's HTTP protocol with bounds on what comes before a body: uvicorn's own has none with httptools.
+
+Give it to uvicorn as `http=BoundedHttpProtocol`. The bounds on bodies are `bodies`; this is for heads that never end,
+by size or by slowness, which would otherwise hold memory and a connection for as long as their sender likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES: Final = 64 * 1024  # request line and headers; a proxy in front of us lets less through
+HEAD_SECONDS: Final = 15.0  # for a head to arrive; a phone on a bad line takes one
+_ANSWER: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
+    b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n"
+)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    head_seconds: float = HEAD_SECONDS
+    _head_bytes = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """A client is there; its first head may take so long."""
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to an unfinished head."""
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.write(_ANSWER)
+            self.transport.close()
+        elif self._head_timer is None:
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        """The parser met the first byte of a request."""
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The parser met the empty line."""
+        self._in_head = False
+        self._disarm()
+        super().on_headers_complete()
+
+    def _arm(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_seconds, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if self._in_head and not self.transport.is_closing():
+            self.transport.close()

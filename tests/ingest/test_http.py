@@ -1,0 +1,77 @@
+"""Heads that never end are given up; ordinary connections notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from appliance.ingest.http import MAX_HEAD_BYTES, BoundedHttpProtocol
+
+
+@pytest.fixture
+async def address():
+    """A server that answers every request with its path's length."""
+    import uvicorn
+
+    async def app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        body = b"%d" % len(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    class Impatient(BoundedHttpProtocol):
+        head_seconds = 0.3
+
+    config = uvicorn.Config(app, port=0, http=Impatient, loop="none", lifespan="off", log_level="error")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+    yield "127.0.0.1", server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await task
+
+
+async def read_until_closed(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await asyncio.wait_for(reader.read(-1), 10)
+    except ConnectionError:
+        return b""
+
+
+async def test_a_head_that_is_too_large_is_refused_with_431(address):
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * MAX_HEAD_BYTES)
+    await writer.drain()
+    assert (await reader.readline()).startswith(b"HTTP/1.1 431")
+    await read_until_closed(reader)
+    writer.close()
+
+
+async def test_a_head_that_drips_in_or_never_comes_is_given_up(address):
+    for first in (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-"):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(first)
+        assert await read_until_closed(reader) == b""
+        writer.close()
+
+
+async def test_a_second_head_on_the_same_connection_is_bounded_too(address):
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET /abc HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"\r\n\r\n4" in await reader.read(4_096)
+    writer.write(b"GET / HTTP/1.1\r\nX-")
+    assert await read_until_closed(reader) == b""
+    writer.close()
+
+
+async def test_pipelined_and_slowly_sent_bodies_are_not_touched(address):
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1")
+    await asyncio.sleep(0.6)  # longer than a head may take
+    writer.write(b"2GET /ab HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await read_until_closed(reader)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    writer.close()
