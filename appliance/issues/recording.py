@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, Executable
+from sqlalchemy import Engine, UpdateBase
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from appliance.hookspecs import IssueChange
@@ -101,7 +101,8 @@ async def _count(
     known: Mapping[Key, Known],
     issues: Mapping[int, tuple[Known, Seen]],
 ) -> None:
-    updates: dict[Executable, list[tables.Row]] = {}
+    updates: dict[UpdateBase, list[tables.Row]] = {}
+    of_hashes: dict[UpdateBase, list[tables.Row]] = {}
     for issue, value in issues.values():
         alone, with_users, row = tables.issue_update(issue, value)
         merged = sketch.add(issue.sketch, value.users)
@@ -118,8 +119,10 @@ async def _count(
         if merged is not issue.hash_sketch:
             row["sketch"] = merged
         statement = tables.UPDATE_HASH if merged is issue.hash_sketch else tables.UPDATE_HASH_AND_SKETCH
-        updates.setdefault(statement, []).append(row)
+        of_hashes.setdefault(statement, []).append(row)
     for statement, rows in updates.items():
+        await tables.run_often(connection, statement, rows)
+    for statement, rows in of_hashes.items():
         await tables.run(connection, statement, rows)
 
 
@@ -140,7 +143,7 @@ async def _count_releases(connection: AsyncConnection, issues: Mapping[int, tupl
             counts[issue_id] = counts.get(issue_id, 0) + 1
             if counts[issue_id] > MAX_RELEASES:
                 del rows[issue_id, release]
-    await tables.run(connection, tables.UPSERT_RELEASE[connection.dialect.name], list(rows.values()))
+    await tables.run_often(connection, tables.UPSERT_RELEASE[connection.dialect.name], list(rows.values()))
 
 
 class _Listed:

@@ -48,7 +48,12 @@ def count(sketch: bytes) -> int:
     registers = sketch[1:]
     zeros = registers.count(0)
     # Group equal ranks: a sum over the handful that occur instead of over 1,024 registers.
-    total = sum(registers.count(rank) * _POWERS[rank] for rank in set(registers))
+    total, left, rank = 0.0, REGISTERS, 0
+    while left:
+        equal = registers.count(rank)
+        total += equal * _POWERS[rank]
+        left -= equal
+        rank += 1
     estimate = _ALPHA * REGISTERS * REGISTERS / total
     return _linear(zeros) if estimate <= 2.5 * REGISTERS and zeros else round(estimate)
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Executable,
+    Integer,
     LargeBinary,
+    Select,
     String,
     Table,
+    UpdateBase,
     and_,
     bindparam,
     case,
@@ -25,6 +30,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -45,6 +51,7 @@ Row: TypeAlias = dict[str, Any]
 Item = TypeVar("Item")
 
 CHUNK: Final = 500  # values of one IN list: few round trips, and far below the bounds of both databases
+KEYS_AT_ONCE: Final = 5_000  # hashes looked up at once, as one parameter
 LOCK_SPACE: Final = 0x15508  # our own space of Postgres' advisory locks
 
 
@@ -88,6 +95,25 @@ async def run(connection: AsyncConnection, statement: Executable, rows: Sequence
         await connection.execute(statement, rows)
 
 
+async def run_often(connection: AsyncConnection, statement: UpdateBase, rows: Sequence[Row]) -> None:
+    """As `run`, for the updates of every batch: compiled once, and no work of SQLAlchemy for each row.
+
+    Only for statements whose parameters are given as the driver takes them: integers, texts and bytes.
+    """
+    if not rows:
+        return
+    key = (statement, connection.dialect.name)
+    prepared = _prepared.get(key)
+    if prepared is None:
+        compiled = statement.compile(dialect=connection.dialect)
+        prepared = _prepared[key] = (compiled.string, itemgetter(*(compiled.positiontup or ())))
+    text_, values = prepared
+    await connection.exec_driver_sql(text_, [values(row) for row in rows])
+
+
+_prepared: Final[dict[tuple[UpdateBase, str], tuple[str, itemgetter[Any]]]] = {}
+
+
 def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
     """Lists of at most `size`."""
     known = list(items)
@@ -118,25 +144,50 @@ async def existing_projects(connection: AsyncConnection, project_ids: Collection
 
 async def load_known(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Known]:
     """The issues that hashes lead to."""
-    columns = (
-        HASHES.c.hash, ISSUES.c.id, ISSUES.c.state, ISSUES.c.event_count, ISSUES.c.overflow, ISSUES.c.shared,
-        ISSUES.c.first_seen, ISSUES.c.last_seen, ISSUES.c.user_sketch, HASHES.c.event_count, HASHES.c.first_seen,
-        HASHES.c.user_sketch,
-    )  # fmt: skip
     by_space: dict[tuple[int, int], list[int]] = {}
     for key in keys:
         by_space.setdefault((key.project_id, key.version), []).append(key.hash)
+    sqlite_ = connection.dialect.name == "sqlite"
     known: dict[Key, Known] = {}
     for (project_id, version), hashes in by_space.items():
-        for some in chunks(hashes):
-            statement = (
-                select(*columns)
-                .join(ISSUES, ISSUES.c.id == HASHES.c.issue_id)
-                .where(HASHES.c.project_id == project_id, HASHES.c.version == version, HASHES.c.hash.in_(some))
-            )
-            for found in await connection.execute(statement):
-                known[Key(project_id, version, found[0])] = Known(*found[1:])
+        for some in chunks(hashes, KEYS_AT_ONCE):
+            signed = [hash_ - (1 << 64) if hash_ >= 1 << 63 else hash_ for hash_ in some]
+            values = {
+                "b_project": project_id,
+                "b_version": version,
+                "b_hashes": msgspec.json.encode(signed).decode() if sqlite_ else signed,
+            }
+            statement = _SELECT_KNOWN_SQLITE if sqlite_ else _SELECT_KNOWN_POSTGRES
+            for found in (await connection.execute(statement, values)).all():
+                hash_ = found[0] + (1 << 64) if found[0] < 0 else found[0]
+                known[Key(project_id, version, hash_)] = Known(*found[1:])
     return known
+
+
+def _select_known(among: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """One list of hashes as one parameter: a statement with 500 of them is written anew by SQLAlchemy each time."""
+    columns = (
+        type_coerce(HASHES.c.hash, BigInteger), ISSUES.c.id, ISSUES.c.state, ISSUES.c.event_count, ISSUES.c.overflow,
+        ISSUES.c.shared, ISSUES.c.first_seen, ISSUES.c.last_seen, ISSUES.c.user_sketch, HASHES.c.event_count,
+        HASHES.c.first_seen, HASHES.c.user_sketch,
+    )  # fmt: skip
+    return (
+        select(*columns)
+        .join(ISSUES, ISSUES.c.id == HASHES.c.issue_id)
+        .where(
+            HASHES.c.project_id == bindparam("b_project", type_=BigInteger),
+            HASHES.c.version == bindparam("b_version", type_=Integer),
+            among,
+        )
+    )
+
+
+_hash: Final = type_coerce(HASHES.c.hash, BigInteger)
+_json_values: Final = func.json_each(bindparam("b_hashes", type_=String)).table_valued("value")
+_SELECT_KNOWN_SQLITE: Final = _select_known(_hash.in_(select(_json_values.c.value)))
+_SELECT_KNOWN_POSTGRES: Final = _select_known(
+    _hash == func.any(bindparam("b_hashes", type_=postgresql.ARRAY(BigInteger)))
+)
 
 
 async def load_releases(connection: AsyncConnection, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
@@ -225,7 +276,7 @@ ANY_ORDER: Final = _update_issue.values({**_sums, **_compared})
 ANY_ORDER_AND_USERS: Final = _update_issue.values({**_sums, **_compared, **_users})
 
 
-def upsert_release(dialect: str) -> Executable:
+def upsert_release(dialect: str) -> UpdateBase:
     """Add to a release's row of an issue, or make it."""
     make = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = make(RELEASES).values(
@@ -261,7 +312,7 @@ def hash_update(key: Key, seen: Seen) -> Row:
     }
 
 
-def issue_update(issue: Known, seen: Seen) -> tuple[Executable, Executable, Row]:
+def issue_update(issue: Known, seen: Seen) -> tuple[UpdateBase, UpdateBase, Row]:
     """The statements without and with users, and their row."""
     newest, oldest = seen.newest, seen.oldest
     row: Row = {
