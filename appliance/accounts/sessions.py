@@ -41,6 +41,7 @@ class SessionView(Struct, frozen=True, kw_only=True):
     last_seen_at: int
     address: str
     user_agent: str
+    browser: str  # in two words
     current: bool
 
 
@@ -143,6 +144,7 @@ class Sessions:
                     last_seen_at=row.last_seen_at,
                     address=row.address,
                     user_agent=row.user_agent,
+                    browser=browser_name(row.user_agent),
                     current=row.id == actor.session_id,
                 )
                 for row in rows
@@ -177,6 +179,22 @@ class Sessions:
                     (UserSessionModel.expires_at <= now) | (UserSessionModel.last_seen_at <= now - IDLE_HOURS * HOUR)
                 )
             )
+
+
+def browser_name(user_agent: str) -> str:
+    """Browser and system in two words, to know one's own devices by: "Firefox, Windows"."""
+    # In this order: Edge and Opera also say Chrome, Chrome also says Safari, Android also says Linux.
+    browsers = {"Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
+    systems = {
+        "Windows": "Windows",
+        "Android": "Android",
+        "iPhone": "iPhone",
+        "iPad": "iPad",
+        "Mac OS X": "macOS",
+        "Linux": "Linux",
+    }
+    found = [next((name for sign, name in kind.items() if sign in user_agent), "") for kind in (browsers, systems)]
+    return ", ".join(name for name in found if name) or user_agent[:40] or "Unknown browser"
 
 
 async def close_all(session: AsyncSession, user_id: int, *, but: int | None = None) -> None:
