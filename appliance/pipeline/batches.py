@@ -66,7 +66,9 @@ def put_together(
     times: list[int] = []
     for chunk in chunks:
         for table in TABLES:
-            rows_of(work.batch, table).extend(rows_of(chunk.batch, table))
+            rows = rows_of(chunk.batch, table)
+            if rows:
+                rows_of(work.batch, table).extend(rows)
         for group_hash, grouping in chunk.groupings.items():
             work.groupings.setdefault(group_hash, grouping)
         work.blobs += chunk.blobs

@@ -43,7 +43,9 @@ from appliance.spool.framing import SpoolRange
 from appliance.spool.reader import read_records
 from appliance.spool.record import SpooledDrops, SpooledRecord, SpooledRecordError, decode_record
 
-CHUNK_RECORDS: Final = 64  # enough that a processor's fixed cost vanishes, few enough that the worker stays small
+# Records that go through all steps together. So few that their objects stay in the processor's cache from decoding to
+# encoding: measured on 10 KB events, 64 at a time cost 1.35 times as much CPU, and one at a time nothing less.
+CHUNK_RECORDS: Final = 4
 CHUNK_BYTES: Final = 2 * 1024 * 1024  # of spooled bytes, for the same reason
 MAX_DETAIL: Final = 1_000
 MAX_QUANTITY: Final = 1_000_000_000  # of one client report: sums of what strangers claim must stay within 64 bits

@@ -39,6 +39,7 @@ from appliance.pipeline.wire import (
 )
 
 START_SECONDS: Final = 60.0  # importing the plugins, on a slow disk with cold caches
+STDERR: Final = 2  # what plugins print goes to the log, not into the answers
 PIPE_BYTES: Final = 1 << 20  # the kernel's usual limit; 64 KiB would cost a switch for every 6 events
 
 log = structlog.get_logger(__name__)
@@ -197,7 +198,7 @@ class DecodeWorker:
         command = [sys.executable, "-m", "appliance.pipeline.worker", *map(str, handed), str(os.getpid())]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), pass_fds=handed, env=environ
+                command, stdin=subprocess.DEVNULL, stdout=STDERR, pass_fds=handed, env=environ
             )
         finally:
             for descriptor in handed:
