@@ -154,20 +154,26 @@ def event_filter(query: IssueQuery, project_id: int, hashes: Sequence[int] = ())
     )
 
 
+def _storable(values: Sequence[str]) -> list[str]:
+    # NUL stands in no column; Postgres refuses a statement that has one among its values.
+    return [value.replace("\0", "") for value in values]
+
+
 def _conditions(query: IssueQuery, project_ids: Sequence[int]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [IssueModel.project_id.in_(project_ids)]
     if query.state != "all":
         conditions.append(IssueModel.state == query.state)
     if query.levels:
-        conditions.append(IssueModel.level.in_(query.levels))
+        conditions.append(IssueModel.level.in_(_storable(query.levels)))
     if query.kinds:
-        conditions.append(IssueModel.kind.in_(query.kinds))
+        conditions.append(IssueModel.kind.in_(_storable(query.kinds)))
     if query.start:
         conditions.append(IssueModel.last_seen >= query.start)
     if query.releases:
-        in_release = and_(IssueReleaseModel.issue_id == IssueModel.id, IssueReleaseModel.release.in_(query.releases))
+        named = IssueReleaseModel.release.in_(_storable(query.releases))
+        in_release = and_(IssueReleaseModel.issue_id == IssueModel.id, named)
         conditions.append(exists().where(in_release))
-    for word in query.text:
+    for word in _storable(query.text):
         columns = (IssueModel.title, IssueModel.culprit, IssueModel.type)
         conditions.append(or_(*[column.icontains(word, autoescape=True) for column in columns]))
     return conditions

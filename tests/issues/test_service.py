@@ -117,6 +117,14 @@ async def test_filters_of_the_metadata(issues: IssueService, happen: Happen, eve
     assert await titles(issues, text=("%",)) == ["1 of 100% in cart_total"]
 
 
+async def test_a_filter_with_characters_that_no_column_holds_finds_nothing_and_does_not_fail(
+    issues: IssueService, happen: Happen, event_row: MakeRow
+) -> None:
+    await happen(event_row(1))
+    strange = "a\0b"
+    assert await titles(issues, text=(strange,), levels=(strange,), kinds=(strange,), releases=(strange,)) == []
+
+
 async def test_filters_on_single_events_ask_the_store_and_say_how_many_match(
     issues: IssueService, happen: Happen, event_row: MakeRow
 ) -> None:
