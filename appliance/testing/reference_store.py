@@ -5,16 +5,13 @@ It passes the suite in `appliance.testing.event_store`, opens at once and forget
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from appliance.hookspecs import (
-    BadCursorError,
     Bucket,
     Clock,
     Dropped,
@@ -42,30 +39,31 @@ from appliance.model import (
     JsonObject,
     MeasurementRow,
     OutcomeRow,
-    PageViewRow,
     ReplaySegmentRow,
     SessionRow,
-    SpanRow,
 )
 from appliance.testing.clock import FakeClock
+from appliance.testing.reference_answers import (
+    FOREVER,
+    Row,
+    buckets_of,
+    fits,
+    grouped,
+    paged,
+    percentile,
+    replay_of,
+    summary_of,
+    users_of,
+)
 
-Row = EventRow | MeasurementRow | PageViewRow | SessionRow | SpanRow | ReplaySegmentRow | OutcomeRow
 R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow)
-T = TypeVar("T")
 
 DAY: Final = 86_400_000_000
-FOREVER: Final = 1 << 62
 BUILT_IN: Final = ("browser", "os", "device", "release", "environment", "url", "level")
 MENU_FIELDS: Final = (*BUILT_IN, "kind", "user_id")
 ID_FIELDS: Final = {
     "events": ("event", "event_id"), "measurements": ("measurement", "measurement_id"),
     "page_views": ("page_view", "page_view_id"),
-}  # fmt: skip
-# Filter field → row field. A field that a row does not have filters nothing.
-FIELDS: Final = {
-    "group_hashes": "group_hash", "kinds": "kind", "levels": "level", "environments": "environment",
-    "releases": "release", "browsers": "browser", "oses": "os", "devices": "device", "user_ids": "user_id",
-    "urls": "url", "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id",
 }  # fmt: skip
 
 
@@ -168,10 +166,10 @@ class MemoryStore(EventStore):
         order: Literal["last_seen", "first_seen", "events", "users"] = "last_seen",
         limit: int = 1000,
     ) -> list[GroupStats]:
-        groups = _grouped((row for row in self._events(where) if row.group_hash), lambda row: row.group_hash)
+        groups = grouped((row for row in self._events(where) if row.group_hash), lambda row: row.group_hash)
         found = [
             GroupStats(
-                group_hash=group, events=len(rows), users=_users(rows), first_seen=min(row.timestamp for row in rows),
+                group_hash=group, events=len(rows), users=users_of(rows), first_seen=min(row.timestamp for row in rows),
                 last_seen=max(row.timestamp for row in rows),
             )
             for group, rows in groups.items()
@@ -179,30 +177,30 @@ class MemoryStore(EventStore):
         return sorted(found, key=lambda one: (-getattr(one, order), one.group_hash))[:limit]
 
     async def group_histograms(self, where: EventFilter, bucket: int) -> Mapping[int, list[Bucket]]:
-        groups = _grouped(self._events(where), lambda row: row.group_hash)
+        groups = grouped(self._events(where), lambda row: row.group_hash)
         return {
-            group: [Bucket(start=one.start, events=one.events) for one in _buckets(groups.get(group, []), bucket)]
+            group: [Bucket(start=one.start, events=one.events) for one in buckets_of(groups.get(group, []), bucket)]
             for group in where.group_hashes
         }
 
     async def histogram(self, where: EventFilter, bucket: int) -> list[Bucket]:
-        return _buckets(self._events(where), bucket)
+        return buckets_of(self._events(where), bucket)
 
     async def count(self, where: EventFilter) -> tuple[int, int]:
         rows = self._events(where)
-        return len(rows), _users(rows)
+        return len(rows), users_of(rows)
 
     # ── single events ──
 
     async def events(self, where: EventFilter, page: Page) -> tuple[list[EventSummary], str]:
         rows = self._events(where)
-        found, cursor = _page(rows, page, lambda row: (row.timestamp, row.project_id, row.event_id))
-        return [_summary(row) for row in found], cursor
+        found, cursor = paged(rows, page, lambda row: (row.timestamp, row.project_id, row.event_id))
+        return [summary_of(row) for row in found], cursor
 
     async def event(self, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
         for row in self._rows("events", EventRow):
             if row.project_id in project_ids and row.event_id == event_id:
-                return _summary(row), msgspec.json.decode(row.payload, type=Event) if row.payload else None
+                return summary_of(row), msgspec.json.decode(row.payload, type=Event) if row.payload else None
         raise EventNotFoundError(f"There is no event {event_id} here, or retention has dropped it.")
 
     async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
@@ -220,7 +218,10 @@ class MemoryStore(EventStore):
     async def tag_distribution(self, where: EventFilter, keys: Sequence[str], top: int = 5) -> list[TagCount]:
         rows = self._events(where)
         result: list[TagCount] = []
-        for key in keys or [*BUILT_IN, *sorted({key for row in rows for key in row.tags} - {"", *BUILT_IN})]:
+        for key in keys or [
+            *BUILT_IN,
+            *sorted({key for row in rows for key, value in row.tags.items() if value} - {"", *BUILT_IN}),
+        ]:
             values = Counter(getattr(row, key) if key in BUILT_IN else row.tags.get(key, "") for row in rows)
             without = values.pop("", 0)
             ranked = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))[:top]
@@ -230,7 +231,7 @@ class MemoryStore(EventStore):
         return result
 
     async def values(self, where: EventFilter, name: str, prefix: str = "", limit: int = 50) -> list[TagCount]:
-        groups = _grouped(
+        groups = grouped(
             self._events(where), lambda row: getattr(row, name) if name in MENU_FIELDS else row.tags.get(name, "")
         )
         found = [
@@ -249,10 +250,10 @@ class MemoryStore(EventStore):
             row for row in self._select("measurements", MeasurementRow, where) if row.metric in metrics or not metrics
         ]
         found: list[MetricSummary] = []
-        for (metric, url), group in _grouped(rows, lambda row: (row.metric, row.url if by_url else "")).items():
+        for (metric, url), group in grouped(rows, lambda row: (row.metric, row.url if by_url else "")).items():
             values = sorted(row.value for row in group)
             ratings = Counter(row.rating.replace("_", "-") for row in group)
-            p50, p75, p95 = (_percentile(values, share) for share in (0.5, 0.75, 0.95))
+            p50, p75, p95 = (percentile(values, share) for share in (0.5, 0.75, 0.95))
             found.append(
                 MetricSummary(
                     metric=metric, url=url, samples=len(group), p50=p50, p75=p75, p95=p95, good=ratings["good"],
@@ -263,7 +264,7 @@ class MemoryStore(EventStore):
 
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
         rows = [row for row in self._select("measurements", MeasurementRow, where) if row.metric == metric]
-        found, cursor = _page(rows, page, lambda row: (row.timestamp, row.project_id, row.measurement_id))
+        found, cursor = paged(rows, page, lambda row: (row.timestamp, row.project_id, row.measurement_id))
         measures = [
             Measure(
                 measurement_id=row.measurement_id, metric=row.metric, value=row.value, unit=row.unit,
@@ -280,27 +281,27 @@ class MemoryStore(EventStore):
     async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:
         untimed = msgspec.structs.replace(where, start=0, end=0, urls=(), trace_id="")
         segments = self._select("replay_segments", ReplaySegmentRow, untimed)
-        groups = _grouped(segments, lambda row: (row.project_id, row.replay_id))
+        groups = grouped(segments, lambda row: (row.project_id, row.replay_id))
         found = [
-            _replay(rows)
+            replay_of(rows)
             for rows in groups.values()
             if (not where.urls or any(url in row.urls for row in rows for url in where.urls))
             and (not where.trace_id or any(where.trace_id in row.trace_ids for row in rows))
         ]
         found = [one for one in found if one.ended >= where.start and one.started < (where.end or FOREVER)]
-        return _page(found, page, lambda one: (one.started, one.project_id, one.replay_id))
+        return paged(found, page, lambda one: (one.started, one.project_id, one.replay_id))
 
     async def replay(self, project_ids: Sequence[int], replay_id: str) -> ReplaySummary | None:
         where = EventFilter(project_ids=tuple(project_ids), replay_id=replay_id)
         rows = self._select("replay_segments", ReplaySegmentRow, where) if replay_id else []
-        groups = _grouped(rows, lambda row: row.project_id)
-        return _replay(groups[min(groups)]) if groups else None
+        groups = grouped(rows, lambda row: row.project_id)
+        return replay_of(groups[min(groups)]) if groups else None
 
     async def releases(self, where: EventFilter, limit: int = 100) -> list[ReleaseSummary]:
-        events = _grouped(self._events(where), lambda row: row.release)
-        visits = _grouped(self._select("sessions", SessionRow, where), lambda row: (row.project_id, row.session_id))
+        events = grouped(self._events(where), lambda row: row.release)
+        visits = grouped(self._select("sessions", SessionRow, where), lambda row: (row.project_id, row.session_id))
         last = [max(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal)) for rows in visits.values()]
-        sessions = _grouped(last, lambda row: row.release)
+        sessions = grouped(last, lambda row: row.release)
         found: list[ReleaseSummary] = []
         for name in sorted((events.keys() | sessions.keys()) - {""}):
             of_events, of_sessions = events.get(name, []), sessions.get(name, [])
@@ -337,81 +338,5 @@ class MemoryStore(EventStore):
             for row in self._rows(table, kind)
             if row.project_id in where.project_ids
             and where.start <= row.timestamp < (where.end or FOREVER)
-            and _fits(row, where)
+            and fits(row, where)
         ]
-
-
-def _fits(row: Row, where: EventFilter) -> bool:
-    for field, column in FIELDS.items():
-        wanted = getattr(where, field)
-        if wanted and hasattr(row, column):
-            value = getattr(row, column)
-            if value not in wanted if isinstance(wanted, tuple) else value != wanted:
-                return False
-    if not isinstance(row, EventRow):
-        return True
-    if any(row.tags.get(key) != value for key, value in where.tags):
-        return False
-    text = [part.lower() for part in (row.title, row.message, row.culprit, row.url)]
-    return all(any(word in part for part in text) for word in where.text.lower().split())
-
-
-def _grouped(rows: Iterable[R], key: Callable[[R], T]) -> dict[T, list[R]]:
-    groups: defaultdict[T, list[R]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return dict(groups)
-
-
-def _users(rows: Sequence[EventRow]) -> int:
-    return len({row.user_hash for row in rows} - {0})
-
-
-def _buckets(rows: Sequence[EventRow], bucket: int) -> list[Bucket]:
-    if bucket <= 0:
-        raise ValueError(f"a bucket of {bucket} µs: it must be positive")
-    groups = _grouped(rows, lambda row: row.timestamp // bucket * bucket)
-    return [Bucket(start=at, events=len(groups[at]), users=_users(groups[at])) for at in sorted(groups)]
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    place = share * (len(values) - 1)
-    low = int(place)
-    high = min(low + 1, len(values) - 1)
-    return values[low] + (values[high] - values[low]) * (place - low)
-
-
-def _summary(row: EventRow) -> EventSummary:
-    return EventSummary(**{name: getattr(row, name) for name in EventSummary.__struct_fields__})
-
-
-def _replay(rows: Sequence[ReplaySegmentRow]) -> ReplaySummary:
-    newest: dict[int, ReplaySegmentRow] = {}
-    for row in sorted(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal)):
-        newest[row.segment] = row
-    parts = [newest[number] for number in sorted(newest)]
-    return ReplaySummary(
-        project_id=parts[0].project_id, replay_id=parts[0].replay_id, started=min(row.started for row in parts),
-        ended=max(row.timestamp for row in parts), segments=len(parts), blob_bytes=sum(row.blob_bytes for row in parts),
-        urls=tuple(dict.fromkeys(url for row in parts for url in row.urls)),
-        error_ids=tuple(dict.fromkeys(error for row in parts for error in row.error_ids)),
-        release=parts[-1].release, environment=parts[-1].environment, browser=parts[-1].browser,
-        blob_keys=tuple(row.blob_key for row in parts),
-    )  # fmt: skip
-
-
-def _page(rows: Iterable[T], page: Page, key: Callable[[T], tuple[int, int, str]]) -> tuple[list[T], str]:
-    """Newest first, after the cursor; the cursor of the next page."""
-    limit = max(1, min(page.limit, 200))
-    ordered = sorted(rows, key=key, reverse=True)
-    if page.cursor:
-        try:
-            raw = base64.urlsafe_b64decode(page.cursor)
-            after = msgspec.json.decode(raw, type=tuple[int, int, str])
-        except (ValueError, binascii.Error, msgspec.DecodeError) as error:
-            raise BadCursorError("This page's cursor is not one of ours: start again from the first page.") from error
-        ordered = [row for row in ordered if key(row) < after]
-    found = ordered[:limit]
-    if len(ordered) <= limit:
-        return found, ""
-    return found, base64.urlsafe_b64encode(msgspec.json.encode(key(found[-1]))).decode()

@@ -11,8 +11,9 @@ from appliance.hookspecs import Secret
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
 
-# The embedded engine without a cap takes 0.9 of the machine and was killed in 500 and 700 MB cgroups. Measured: with 400 MB
-# for the engine and 200 MB a query, two million rows under inserts, merges and dashboard queries stay below 584 MB anonymous.
+# The embedded engine without a cap takes 0.9 of the machine and was killed in 500 and 700 MB cgroups. Measured: with
+# 400 MB for the engine and 200 MB a query, two million rows under inserts, merges and dashboard queries stay below
+# 584 MB anonymous.
 SMALL_APPLIANCE: Final = 2 * GIB
 MIN_SERVER_MEMORY: Final = 250 * MIB  # the least with which 2.1 million rows were served in a 480 MB cgroup
 MIN_QUERY_MEMORY: Final = 100 * MIB  # a 1,000-event insert needs 20-30 MB, a merge beside it the rest

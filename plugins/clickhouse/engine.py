@@ -135,8 +135,8 @@ class Engine(ABC):
         }
         if role == "read":
             return common | {"query_plan_max_limit_for_lazy_materialization": 1_000, "readonly": 2}
-        # One thread and one block: an insert of one day is one part, which appears whole or not at all. async_insert is on
-        # by default in new servers and would answer for a buffer.
+        # One thread and one block: an insert of one day is one part, which appears whole or not at all. async_insert is
+        # on by default in new servers and would answer for a buffer.
         return common | {"async_insert": 0, "max_insert_threads": 1, "insert_deduplicate": 0}
 
     async def start(self) -> None:

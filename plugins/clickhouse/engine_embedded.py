@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Generator
@@ -84,13 +85,19 @@ class EmbeddedEngine(Engine):
         return cast(Client, client)
 
     def _why_not_open(self, detail: str) -> str:
-        if "Cannot lock file" in detail or "already running" in detail:
+        if _is_held(self.path / "status"):
             return (
                 f"Another process holds the event store in {self.path}: stop it, or give this one another --data-dir."
             )
         if "already initialized with path" in detail:
-            return f"This process has another event store open; only one embedded store per process is possible. ({detail[:300]})"
-        return f"The embedded engine could not open {self.path}: {detail[:400]}"
+            return (
+                "This process has another event store open, and only one embedded store per process is possible: "
+                f"close that one first. ({_without_options(detail)})"
+            )
+        return (
+            f"The embedded engine could not open {self.path}: {_without_options(detail)} "
+            "Look at the disk and at the directory's rights; standard error may hold more of the engine's own words."
+        )
 
     def check(self, client: Client) -> None:
         """Read the caps back: the engine ignores unknown names and keeps the first connection's options in silence."""
@@ -112,6 +119,25 @@ class EmbeddedEngine(Engine):
         notes = [f"Engine setting {name} is {text}." for name, text in wrong.items()]
         notes += [f"The engine does not know the setting {name}." for name in absent]
         self.notes = tuple(notes + environment_notes())
+
+
+def _is_held(status: Path) -> bool:
+    """True when the engine's lock file is locked; its own message about that goes to standard error alone."""
+    import fcntl
+
+    try:
+        with status.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _without_options(detail: str) -> str:
+    """The engine's words without our long list of options in the middle."""
+    return re.sub(r"\?[^']*'", "'", detail)[:400]
 
 
 def read_settings(client: Client, names: tuple[str, ...]) -> dict[str, str]:

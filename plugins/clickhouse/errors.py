@@ -10,7 +10,7 @@ from appliance.hookspecs import EventStoreError, StoreRefusedError, StoreUnavail
 MEMORY_CODES: Final = frozenset({173, 241})  # CANNOT_ALLOCATE_MEMORY, MEMORY_LIMIT_EXCEEDED
 TIMEOUT_CODES: Final = frozenset({159, 160})  # TIMEOUT_EXCEEDED, TOO_SLOW
 DISK_CODES: Final = frozenset({74, 75, 76, 243})  # reading, writing or opening a file; NOT_ENOUGH_SPACE
-NEWER_DATA_CODES: Final = frozenset({16, 47, 60})  # a column or table that is not there: the schema is not what we made
+ABSENT_CODES: Final = frozenset({16, 47, 60})  # a column or table that is not there: the schema is not what we made
 # The values themselves cannot be stored: parsing, types, ranges, sizes.
 REFUSED_CODES: Final = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 128, 131, 190, 321, 349, 441, 467, 675})
 # Raised by the client while it encodes rows, before anything is sent.
@@ -22,6 +22,26 @@ LOCAL_REFUSALS: Final = (
     ValueError,
     AttributeError,
     IndexError,
+)
+_UNAVAILABLE: Final = (
+    (
+        MEMORY_CODES,
+        "ClickHouse had not enough memory for {doing}: narrow the time range or the filter, "
+        "or raise [plugins.clickhouse] query_memory and server_memory.",
+    ),
+    (
+        TIMEOUT_CODES,
+        "ClickHouse took too long for {doing}: narrow the time range or the filter, "
+        "or raise [plugins.clickhouse] query_timeout_seconds.",
+    ),
+    (
+        DISK_CODES,
+        "ClickHouse could not use its disk while {doing}: free some space, or lower [retention] bytes.",
+    ),
+    (
+        ABSENT_CODES,
+        "ClickHouse lacks a table or column while {doing}: restart the appliance, which migrates.",
+    ),
 )
 MAX_DETAIL: Final = 400  # of the engine's own words; it may quote whole queries
 
@@ -50,20 +70,9 @@ def translate(error: Exception, doing: str) -> EventStoreError:
     detail = " ".join(str(error).split())[:MAX_DETAIL]
     if code in REFUSED_CODES or (code == 0 and isinstance(error, LOCAL_REFUSALS)):
         return StoreRefusedError(f"ClickHouse refused the data while {doing}: {detail}")
-    if code in MEMORY_CODES:
-        advice = "narrow the time range or the filter, or raise [plugins.clickhouse] query_memory and server_memory"
-        return StoreUnavailableError(f"ClickHouse had not enough memory for {doing}: {advice}. ({detail})")
-    if code in TIMEOUT_CODES:
-        advice = "narrow the time range or the filter, or raise [plugins.clickhouse] query_timeout_seconds"
-        return StoreUnavailableError(f"ClickHouse took too long for {doing}: {advice}. ({detail})")
-    if code in DISK_CODES:
-        return StoreUnavailableError(
-            f"ClickHouse could not use its disk while {doing}: free some space, or lower [retention] bytes. ({detail})"
-        )
-    if code in NEWER_DATA_CODES:
-        return StoreUnavailableError(
-            f"ClickHouse lacks a table or column while {doing}: restart the appliance, which migrates. ({detail})"
-        )
+    for codes, text in _UNAVAILABLE:
+        if code in codes:
+            return StoreUnavailableError(f"{text.format(doing=doing)} ({detail})")
     return StoreUnavailableError(
         f"ClickHouse could not do it ({doing}): {detail or type(error).__name__}. It is tried again; "
         f"if it stays so, look at the engine's state on the System page and at [plugins.clickhouse] url."

@@ -61,7 +61,8 @@ async def _apply(engine: Engine, migration: Migration, now: int) -> None:
     # Recorded last: a crash before this runs the statements again, and each of them allows that.
     await engine.maintain(
         f"recording version {migration.version}",
-        "INSERT INTO schema_migrations SELECT {version:UInt32}, {name:String}, fromUnixTimestamp64Micro({now:Int64}, 'UTC')",
+        "INSERT INTO schema_migrations "
+        "SELECT {version:UInt32}, {name:String}, fromUnixTimestamp64Micro({now:Int64}, 'UTC')",
         {"version": migration.version, "name": migration.name, "now": now},
     )
 
@@ -70,7 +71,8 @@ async def set_disk_reserve(engine: Engine, reserve: int) -> None:
     """Have inserts refused, to be tried again later, while the disk has less than `reserve` bytes free."""
     found = await engine.query(
         "reading the tables' settings",
-        "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}",
+        "SELECT name, engine_full FROM system.tables "
+        "WHERE database = currentDatabase() AND name IN {names:Array(String)}",
         {"names": list(TABLES_WITH_RESERVE)},
     )
     setting = f"min_free_disk_bytes_to_perform_insert = {reserve:d}"

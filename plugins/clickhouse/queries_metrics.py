@@ -73,7 +73,7 @@ async def metric_summaries(
                 needs_improvement=middling,
                 poor=bad,
                 url=url[0] if url else "",
-            )  # fmt: skip
+            )
         )
     return result
 

@@ -69,10 +69,8 @@ async def values(reader: Reader, where: EventFilter, name: str, prefix: str, lim
     """The values of a built-in field or tag, most frequent first."""
     conditions = Conditions()
     select_rows(conditions, where, EVENT_FIELDS)
-    if name in MENU_FIELDS:
-        column = f"CAST({name}, 'String')"
-    else:
-        column = f"tags[{conditions.bind(name, 'String')}]"
+    tag = conditions.bind(name, "String")
+    column = f"CAST({name}, 'String')" if name in MENU_FIELDS else f"tags[{tag}]"
     conditions.add(f"{column} != ''")
     if prefix:
         conditions.add(f"startsWith(lowerUTF8({column}), {conditions.bind(prefix.lower(), 'String')})")

@@ -70,7 +70,8 @@ async def replays(reader: Reader, where: EventFilter, page: Page) -> tuple[list[
 def _any_replay_with(conditions: Conditions, column: str, values: Sequence[str]) -> str:
     """Segments of replays of which any segment has one of the values: a replay is listed with all its segments."""
     wanted = conditions.bind(list(values), "Array(String)")
-    return f"(project_id, replay_id) IN (SELECT project_id, replay_id FROM replay_segments WHERE hasAny({column}, {wanted}))"
+    chosen = f"SELECT project_id, replay_id FROM replay_segments WHERE hasAny({column}, {wanted})"
+    return f"(project_id, replay_id) IN ({chosen})"
 
 
 async def replay(reader: Reader, project_ids: Sequence[int], replay_id: str) -> ReplaySummary | None:
@@ -115,7 +116,9 @@ async def releases(reader: Reader, where: EventFilter, limit: int) -> list[Relea
                 uniqCombined64StateIf(12)(s.2, s.2 != 0) AS u,
                 sum(s.3) AS sessions, sumIf(s.3, s.4 = 'crashed') AS crashed, min(s.5) AS first, max(s.6) AS last
             FROM (
-                SELECT argMax((release, user_hash, quantity, status, started, timestamp), (timestamp, received_at, ordinal)) AS s
+                SELECT argMax(
+                    (release, user_hash, quantity, status, started, timestamp), (timestamp, received_at, ordinal)
+                ) AS s
                 FROM sessions WHERE {of_sessions.sql} GROUP BY project_id, session_id
             ) GROUP BY release
         ) WHERE release != '' GROUP BY release ORDER BY begun DESC, release LIMIT {max(1, min(limit, MAX_RELEASES))}

@@ -77,7 +77,7 @@ class Retention:
         return [int(hour) for (hour,) in await self._engine.query("looking at a day to drop", sql)]
 
     async def _drop_orphaned_ids(self, day: int) -> None:
-        """Drop a day's ids when nothing of it is kept: they could only call a new event a duplicate of one that is gone."""
+        """Drop a day's ids when nothing of it is kept: they could only call a new event a duplicate of nothing."""
         for table in WITH_IDS:
             if day in await self._days(table):
                 return

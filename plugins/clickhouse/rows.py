@@ -1,4 +1,4 @@
-"""Rows as columns: what the engine takes from what the pipeline gives. Every microsecond here is paid for each event."""
+"""Rows as columns: what the engine takes from what the pipeline gives. Each microsecond here is paid for each event."""
 
 from __future__ import annotations
 

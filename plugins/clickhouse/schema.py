@@ -57,8 +57,8 @@ _EVENTS: Final = f"""
     page_view_id String CODEC(ZSTD(1)), replay_id String CODEC(ZSTD(1)),
     tags Map(LowCardinality(String), String) CODEC(ZSTD(1)), payload {_PAYLOAD}, payload_withheld Bool, {_PLACE}
 """
-# Of everything that is deduplicated, sorted by a 64-bit hash of (project, kind, id): 1,000 ids are looked up in a few ms.
-# For events it also leads from an id to the row's place in `events`.
+# Of everything that is deduplicated, sorted by a 64-bit hash of (project, kind, id): 1,000 ids are looked up in a few
+# ms. For events it also leads from an id to the row's place in `events`.
 _EVENT_IDS: Final = f"""
     id_hash UInt64, project_id UInt64, kind {_LABEL}, id String CODEC(ZSTD(1)),
     timestamp {_TIME}, received_at {_TIME}, group_hash UInt64, {_PLACE}
@@ -83,14 +83,16 @@ _SESSIONS: Final = f"""
     release {_LABEL}, environment {_LABEL}, {_CLIENT}, quantity UInt64, {_PLACE}
 """
 _SPANS: Final = f"""
-    project_id UInt64, trace_id String CODEC(ZSTD(1)), span_id String CODEC(ZSTD(1)), parent_span_id String CODEC(ZSTD(1)),
+    project_id UInt64, trace_id String CODEC(ZSTD(1)), span_id String CODEC(ZSTD(1)),
+    parent_span_id String CODEC(ZSTD(1)),
     event_id String CODEC(ZSTD(1)), start {_TIME}, end {_TIME}, received_at {_TIME},
     op {_LABEL}, name String CODEC(ZSTD(1)), status {_LABEL}, is_segment Bool,
     release {_LABEL}, environment {_LABEL}, url String CODEC(ZSTD(1)), {_CLIENT}, user_hash UInt64,
     attributes String CODEC(ZSTD(3)), {_PLACE}
 """
 _REPLAY_SEGMENTS: Final = f"""
-    project_id UInt64, replay_id String CODEC(ZSTD(1)), segment UInt64, timestamp {_TIME}, received_at {_TIME}, started {_TIME},
+    project_id UInt64, replay_id String CODEC(ZSTD(1)), segment UInt64,
+    timestamp {_TIME}, received_at {_TIME}, started {_TIME},
     replay_type {_LABEL}, blob_key String CODEC(ZSTD(1)), blob_bytes UInt64, blob_sha256 String CODEC(ZSTD(1)),
     error_ids Array(String) CODEC(ZSTD(1)), trace_ids Array(String) CODEC(ZSTD(1)), urls Array(String) CODEC(ZSTD(1)),
     release {_LABEL}, environment {_LABEL}, {_CLIENT}, user_hash UInt64, {_PLACE}
@@ -99,9 +101,9 @@ _OUTCOMES: Final = f"""
     project_id UInt64, timestamp {_TIME}, received_at {_TIME},
     source {_LABEL}, reason {_LABEL}, category {_LABEL}, quantity UInt64, {_PLACE}
 """
-# Hourly sums of what was received for an hour of event time. `received_sum` (of received_at, wrapping) is beside the count
-# what a summary is checked by against its base rows. Release and browser are not kept apart: a million events of a day in
-# 2,000 groups came to 774,000 sums then, which took as long to read as the events.
+# Hourly sums of what was received for an hour of event time. `received_sum` (of received_at, wrapping) is beside the
+# count what a summary is checked by against its base rows. Release and browser are not kept apart: a million events of
+# a day in 2,000 groups came to 774,000 sums then, which took as long to read as the events.
 _ISSUE_SUMMARY: Final = f"""
     project_id UInt64, group_hash UInt64, hour DateTime('UTC') CODEC(Delta, ZSTD(1)),
     environment {_LABEL}, level {_LABEL}, kind {_LABEL},

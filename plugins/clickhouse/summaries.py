@@ -40,7 +40,8 @@ ISSUES: Final = Summary(
     name="issue_summary",
     base="events",
     count="events",
-    columns="project_id, group_hash, hour, environment, level, kind, events, users, received_sum, first_seen, last_seen",
+    columns="project_id, group_hash, hour, environment, level, kind, events, users, received_sum, first_seen, "
+    "last_seen",
     select="""project_id, group_hash, toDateTime(toStartOfHour(timestamp), 'UTC') AS at, environment, level, kind,
         count(), uniqCombined64StateIf(12)(user_hash, user_hash != 0),
         sum(toUInt64(toUnixTimestamp64Micro(received_at))), min(timestamp), max(timestamp)""",
@@ -50,10 +51,11 @@ MEASUREMENTS: Final = Summary(
     name="measurement_summary",
     base="measurements",
     count="samples",
-    columns="project_id, metric, url, hour, environment, release, browser, os, device, samples, good, needs_improvement, "
-    "poor, received_sum, percentiles",
-    select="""project_id, metric, url, toDateTime(toStartOfHour(timestamp), 'UTC') AS at, environment, release, browser, os, device,
-        count(), countIf(rating = 'good'), countIf(rating IN ('needs-improvement', 'needs_improvement')),
+    columns="project_id, metric, url, hour, environment, release, browser, os, device, samples, good, "
+    "needs_improvement, poor, received_sum, percentiles",
+    select="""project_id, metric, url, toDateTime(toStartOfHour(timestamp), 'UTC') AS at,
+        environment, release, browser, os, device, count(), countIf(rating = 'good'),
+        countIf(rating IN ('needs-improvement', 'needs_improvement')),
         countIf(rating = 'poor'), sum(toUInt64(toUnixTimestamp64Micro(received_at))),
         quantilesTDigestState(0.5, 0.75, 0.95)(value)""",
     keys="project_id, metric, url, at, environment, release, browser, os, device",

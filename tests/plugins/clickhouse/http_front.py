@@ -23,9 +23,9 @@ import lz4.frame
 
 # URL parameters that are the transport's own; all others are settings or, with the prefix param_, query parameters.
 TRANSPORT = {
-    "database", "query", "query_id", "session_id", "session_timeout", "session_check", "buffer_size", "quota_key", "compress",
-    "decompress", "wait_end_of_query", "client_protocol_version", "role", "default_format", "user", "password",
-    "send_progress_in_http_headers", "http_headers_progress_interval_ms", "enable_http_compression",
+    "database", "query", "query_id", "session_id", "session_timeout", "session_check", "buffer_size", "quota_key",
+    "compress", "decompress", "wait_end_of_query", "client_protocol_version", "role", "default_format", "user",
+    "password", "send_progress_in_http_headers", "http_headers_progress_interval_ms", "enable_http_compression",
 }  # fmt: skip
 INSERT = re.compile(rb"\s*(INSERT\s+INTO\s+\S+\s*\([^)]*\))\s*FORMAT\s+Native[ ]*\n", re.IGNORECASE)
 TRAILING_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     path_and_password: tuple[str, str] = ("", "")
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class names it so
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def do_POST(self) -> None:
@@ -68,13 +68,13 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(
                 200, self._run(fields, body), {"X-ClickHouse-Format": "Native", "X-ClickHouse-Timezone": "UTC"}
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets it as an error of the engine
             text = str(error)
             text = text[text.find("Code: ") :] if "Code: " in text else f"Code: 1002. DB::Exception: {text}"
             code = int(re.match(r"Code: (\d+)", text)[1])  # pyright: ignore[reportOptionalSubscript]
             self._fail(404 if code in (60, 81) else 500, code, text)
 
-    do_GET = do_HEAD = do_POST
+    do_GET = do_HEAD = do_POST  # noqa: N815 -- http.server looks for these names
 
     def _password(self) -> str:
         given = self.headers.get("Authorization", "")

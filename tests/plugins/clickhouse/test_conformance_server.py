@@ -78,7 +78,7 @@ async def test_a_wrong_password_is_said_in_one_sentence_without_the_password(fro
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     store = server_store("http://127.0.0.1:9", "default", "", "any")
-    with pytest.raises(StoreUnavailableError, match="No ClickHouse server answers at 127.0.0.1:9"):
+    with pytest.raises(StoreUnavailableError, match=r"No ClickHouse server answers at 127\.0\.0\.1:9"):
         await store.open()
 
 

@@ -49,9 +49,8 @@ def write_until_killed(directory: Path, first: int, seconds: float) -> list[int]
 
 
 async def duplicated(store: ClickHouseStore, table: str) -> list[object]:
-    rows = await store.engine.query(
-        "looking for doubles", f"SELECT batch_id, ordinal, count() FROM {table} GROUP BY 1, 2 HAVING count() > 1"
-    )
+    sql = "SELECT batch_id, ordinal, count() FROM {table:Identifier} GROUP BY 1, 2 HAVING count() > 1"
+    rows = await store.engine.query("looking for doubles", sql, {"table": table})
     return list(rows)
 
 

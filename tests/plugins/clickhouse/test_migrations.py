@@ -1,0 +1,78 @@
+"""The schema: in order, once each, after a crash too, and never backwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from appliance.hookspecs import EventFilter, EventStoreError, StoreUnavailableError
+from appliance.model import Batch
+from appliance.testing.clock import FakeClock
+from appliance.testing.rows import NOW, event_row
+from condev_plugins.clickhouse.engine import Engine
+from condev_plugins.clickhouse.migrations import applied_versions, migrate, set_disk_reserve
+from condev_plugins.clickhouse.schema import MIGRATIONS, SCHEMA_VERSION, Migration
+from condev_plugins.clickhouse.testing import embedded_store
+
+ADD_COLUMN = "ALTER TABLE events ADD COLUMN IF NOT EXISTS fresh String"
+STEPS = (*MIGRATIONS, Migration(SCHEMA_VERSION + 1, "a column", (ADD_COLUMN, "SELECT 1")))
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.engine.start()
+    yield store.engine
+    await store.close()
+
+
+async def test_steps_are_taken_in_order_and_once(engine: Engine) -> None:
+    assert await migrate(engine, NOW, STEPS) == SCHEMA_VERSION + 1
+    assert await migrate(engine, NOW, STEPS) == SCHEMA_VERSION + 1
+    rows = await engine.query("reading", "SELECT version FROM schema_migrations ORDER BY version")
+    assert rows == [(step.version,) for step in STEPS]
+
+
+async def test_a_step_that_broke_off_is_taken_again_whole(engine: Engine) -> None:
+    broken = Migration(SCHEMA_VERSION + 1, "a column", (ADD_COLUMN, "SELECT no_such_column FROM events"))
+    with pytest.raises(StoreUnavailableError, match="migrating to version"):
+        await migrate(engine, NOW, (*MIGRATIONS, broken))
+    assert SCHEMA_VERSION + 1 not in await applied_versions(engine)
+    assert await migrate(engine, NOW, STEPS) == SCHEMA_VERSION + 1
+
+
+async def test_every_statement_may_be_run_again(engine: Engine) -> None:
+    await migrate(engine, NOW)
+    for step in MIGRATIONS:
+        for statement in step.statements:
+            await engine.maintain("running it again", statement)
+
+
+async def test_data_of_a_newer_version_is_not_touched(engine: Engine) -> None:
+    await migrate(engine, NOW, STEPS)
+    with pytest.raises(EventStoreError, match="newer version"):
+        await migrate(engine, NOW, MIGRATIONS)
+
+
+async def test_an_upgraded_store_still_shows_and_takes_events(tmp_path: Path) -> None:
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.open()
+    await store.write(Batch(batch_id=1, events=[event_row(0)]))
+    await migrate(store.engine, NOW, STEPS)
+    await store.write(Batch(batch_id=2, events=[event_row(1)]))
+    assert await store.count(EventFilter(project_ids=(1,))) == (2, 0)
+    await store.close()
+
+
+async def test_a_disk_with_too_little_free_space_refuses_for_now(tmp_path: Path) -> None:
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.open()
+    await set_disk_reserve(store.engine, 1 << 60)
+    with pytest.raises(StoreUnavailableError, match="free some space"):
+        await store.write(Batch(batch_id=1, events=[event_row(0)]))
+    await set_disk_reserve(store.engine, 0)
+    await store.write(Batch(batch_id=1, events=[event_row(0)]))
+    assert await store.count(EventFilter(project_ids=(1,))) == (1, 0)
+    await store.close()
