@@ -40,7 +40,7 @@ READ: Final = requires(Permission.ALERTS_READ)
 WRITE: Final = requires(Permission.ALERTS_WRITE)
 
 
-@get("/alerts", opt=READ)
+@get("/alerts", opt=READ, include_in_schema=False)
 async def alerts_page(
     request: AnyRequest,
     actor: Acting,
@@ -67,7 +67,7 @@ async def alerts_page(
     )
 
 
-@get("/alerts/messages", opt=READ)
+@get("/alerts/messages", opt=READ, include_in_schema=False)
 async def messages_page(
     request: AnyRequest,
     actor: Acting,
@@ -99,7 +99,7 @@ async def messages_page(
     )
 
 
-@post("/alerts/messages/{message_id:int}/retry", opt=WRITE)
+@post("/alerts/messages/{message_id:int}/retry", opt=WRITE, include_in_schema=False)
 async def retry_message(request: AnyRequest, actor: Acting, alerts: Alerts, message_id: Id) -> Response[Any]:
     """Try a failed message again."""
     await alerts.log.retry(actor, message_id)
@@ -107,20 +107,20 @@ async def retry_message(request: AnyRequest, actor: Acting, alerts: Alerts, mess
     return redirect(request, "/alerts/messages?done=retried")
 
 
-@post("/alerts/messages/{message_id:int}/discard", opt=WRITE)
+@post("/alerts/messages/{message_id:int}/discard", opt=WRITE, include_in_schema=False)
 async def discard_message(request: AnyRequest, actor: Acting, alerts: Alerts, message_id: Id) -> Response[Any]:
     """Give a message up."""
     await alerts.log.discard(actor, message_id)
     return redirect(request, "/alerts/messages?done=discarded")
 
 
-@get("/alerts/channels", opt=READ)
+@get("/alerts/channels", opt=READ, include_in_schema=False)
 async def channels_page(request: AnyRequest, actor: Acting, alerts: Alerts) -> Template:
     """Which channels there are, and how their notifiers fare."""
     return page(request, "alerts/channels.html", channels=alerts.channels(actor))
 
 
-@post("/alerts/channels/{channel:str}/test", opt=requires(Permission.SYSTEM_WRITE))
+@post("/alerts/channels/{channel:str}/test", opt=requires(Permission.SYSTEM_WRITE), include_in_schema=False)
 async def test_channel(request: AnyRequest, actor: Acting, alerts: Alerts, channel: PathText) -> Response[Any]:
     """Send a test message to oneself."""
     await alerts.test_channel(actor, channel)
@@ -128,7 +128,7 @@ async def test_channel(request: AnyRequest, actor: Acting, alerts: Alerts, chann
     return redirect(request, "/alerts/messages?done=tested")
 
 
-@get("/api/v1/alerts", opt=READ, tags=["alerts"])
+@get("/api/v1/alerts", opt=READ, tags=["alerts"], summary="List alerts")
 async def list_alerts(
     actor: Acting,
     alerts: Alerts,
@@ -143,7 +143,7 @@ async def list_alerts(
     return AlertPage(items=items, next=found.next)
 
 
-@get("/api/v1/deliveries", opt=READ, tags=["alerts"])
+@get("/api/v1/deliveries", opt=READ, tags=["alerts"], summary="List attempts to deliver")
 async def list_deliveries(
     actor: Acting,
     alerts: Alerts,

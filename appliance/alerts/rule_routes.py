@@ -20,14 +20,14 @@ WRITE: Final = requires(Permission.ALERTS_WRITE)
 SETTING: Final = "setting."  # what the fields of a condition's own form are called in ours
 
 
-@get("/projects/{slug:str}/alerts", opt=READ)
+@get("/projects/{slug:str}/alerts", opt=READ, include_in_schema=False)
 async def project_rules(actor: Acting, alerts: Alerts, slug: PathText) -> Redirect:
     """Where mails lead: the rules of one project."""
     await alerts.rules.project_id(actor, slug)
     return Redirect(f"/alerts/rules?project={slug}", status_code=302)
 
 
-@get("/alerts/rules", opt=READ)
+@get("/alerts/rules", opt=READ, include_in_schema=False)
 async def rules_page(
     request: AnyRequest,
     actor: Acting,
@@ -50,7 +50,7 @@ async def rules_page(
     )
 
 
-@get("/alerts/rules/new", opt=WRITE)
+@get("/alerts/rules/new", opt=WRITE, include_in_schema=False)
 async def new_rule_page(
     request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, project: Slug, condition: Text = ""
 ) -> Template:
@@ -66,7 +66,7 @@ async def new_rule_page(
     return _form(request, actor, alerts, chosen, draft)
 
 
-@post("/alerts/rules", opt=WRITE)
+@post("/alerts/rules", opt=WRITE, include_in_schema=False)
 async def create_rule(
     request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects
 ) -> Response[Any] | Template:
@@ -81,7 +81,7 @@ async def create_rule(
     return redirect(request, f"/alerts/rules?project={project.slug}&done=saved")
 
 
-@get("/alerts/rules/{rule_id:int}", opt=READ)
+@get("/alerts/rules/{rule_id:int}", opt=READ, include_in_schema=False)
 async def rule_page(request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id) -> Template:
     """One rule, to change."""
     rule = await alerts.rules.get(actor, rule_id)
@@ -97,7 +97,7 @@ async def rule_page(request: AnyRequest, actor: Acting, alerts: Alerts, projects
     return _form(request, actor, alerts, project, draft, rule=rule)
 
 
-@post("/alerts/rules/{rule_id:int}", opt=WRITE)
+@post("/alerts/rules/{rule_id:int}", opt=WRITE, include_in_schema=False)
 async def change_rule(
     request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any] | Template:
@@ -112,7 +112,7 @@ async def change_rule(
     return redirect(request, f"/alerts/rules?project={project.slug}&done=saved")
 
 
-@post("/alerts/rules/{rule_id:int}/enabled", opt=WRITE)
+@post("/alerts/rules/{rule_id:int}/enabled", opt=WRITE, include_in_schema=False)
 async def switch_rule(
     request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any]:
@@ -121,7 +121,7 @@ async def switch_rule(
     return await _back(request, actor, projects, rule, "saved")
 
 
-@post("/alerts/rules/{rule_id:int}/delete", opt=WRITE)
+@post("/alerts/rules/{rule_id:int}/delete", opt=WRITE, include_in_schema=False)
 async def delete_rule(
     request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any]:
@@ -130,7 +130,7 @@ async def delete_rule(
     return await _back(request, actor, projects, rule, "deleted")
 
 
-@post("/alerts/rules/{rule_id:int}/test", opt=WRITE)
+@post("/alerts/rules/{rule_id:int}/test", opt=WRITE, include_in_schema=False)
 async def test_rule(
     request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, rule_id: Id
 ) -> Response[Any]:
