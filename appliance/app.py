@@ -40,6 +40,8 @@ from appliance.issues.routes import routes as issue_routes
 from appliance.issues.service import IssueService
 from appliance.metadata.database import Database
 from appliance.metadata.migrate import migrate
+from appliance.performance.routes import routes as performance_routes
+from appliance.performance.service import PerformanceService
 from appliance.pipeline.pipeline import Pipeline
 from appliance.pipeline.worker_plugins import LOADER, worker_options
 from appliance.pipeline.worker_process import DecodeWorker
@@ -47,6 +49,10 @@ from appliance.plugins import HostServices, PluginHost
 from appliance.projects.publishing import publish_admission
 from appliance.projects.routes import routes as project_routes
 from appliance.projects.service import ProjectService
+from appliance.releases.routes import routes as release_routes
+from appliance.releases.service import ReleaseService
+from appliance.replays.routes import routes as replay_routes
+from appliance.replays.service import ReplayService
 from appliance.roles import Role
 from appliance.schedule import Job, Schedule
 from appliance.shell import ShellLoader
@@ -61,6 +67,17 @@ ADMISSION_FILE: Final = "admission.json"
 MAX_REQUEST_BYTES: Final = 1024 * 1024  # of a form or an API call; SDK traffic has its own limits
 
 AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
+
+ROUTES: Final[list[Any]] = [
+    *account_routes,
+    *project_routes,
+    *issue_routes,
+    *performance_routes,
+    *replay_routes,
+    *release_routes,
+    *alert_routes,
+    *system_routes,
+]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -322,6 +339,9 @@ class Core:
             "projects": self.projects,
             "issues": self.issues,
             "alerts": self.alerts,
+            "performance": PerformanceService(self.store),
+            "replays": ReplayService(self.store),
+            "releases": ReleaseService(self.store),
             "system": self.system,
             "plugins": self._plugins,
             "feed": self.feed,
@@ -330,7 +350,7 @@ class Core:
         example = [example_router(lambda: demo.dsn, dict(PUBLIC))] if demo is not None else []
         shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
         return Litestar(
-            route_handlers=[*account_routes, *project_routes, *issue_routes, *alert_routes, *system_routes, *example],
+            route_handlers=[*ROUTES, *example],
             plugins=[
                 AccessPlugin(self.accounts, self._appliance.site_url, proxies),
                 WebPlugin(self._clock, shell.load),

@@ -91,7 +91,41 @@ def hooks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: Final = {"config.md": config_page, "cli.md": cli_page, "plugins/hooks.md": hooks_page}
+def api_page() -> str:
+    """docs/api.md, from the OpenAPI description."""
+    import tempfile
+
+    from appliance.app import create_app
+    from appliance.config import Config
+    from appliance.data_dir import prepare_data_dir
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_data_dir(Path(folder))
+        app = create_app(Config(), Path(folder))
+        if app.web is None:
+            raise RuntimeError("the role all has a web part")
+        paths = app.web.openapi_schema.to_schema()["paths"]
+    lines = [
+        "# The JSON API",
+        "",
+        "Generated from the OpenAPI description, which the appliance serves at `/api/v1/schema`. Send a token as",
+        "`Authorization: Bearer cdm_…` (Account → Tokens, or `condev token create`). Lists answer",
+        '`{"items": […], "next": cursor or null}` and take `limit` and `cursor`. Errors are problem documents',
+        "(`type`, `title`, `status`, `detail`, `request_id`).",
+        "",
+        "| call | what it does |",
+        "| --- | --- |",
+    ]
+    for path, methods in sorted(paths.items()):
+        if path.startswith("/api/v1/schema"):
+            continue
+        for method, operation in sorted(methods.items()):
+            said = (operation.get("description") or operation.get("summary") or "").split("\n")[0]
+            lines.append(f"| `{method.upper()} {path}` | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Final = {"api.md": api_page, "config.md": config_page, "cli.md": cli_page, "plugins/hooks.md": hooks_page}
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from litestar import get, patch, post
@@ -40,18 +39,16 @@ from appliance.issues.views import (
     ResolveNow,
     StateFilter,
 )
+from appliance.web.api_parameters import Cursor, Id, Moment, Values, moment
 
 TAGS: Final = ["issues"]
 READ: Final = requires(Permission.ISSUES_READ)
 WRITE: Final = requires(Permission.ISSUES_WRITE)
 MAX_EVENTS: Final = 200
 
-Id = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
 EventId = Annotated[str, PathParameter(max_length=36, description="32 hexadecimal digits.")]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIST, description="How many at most.")]
 EventLimit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS, description="How many at most.")]
-Cursor = Annotated[str, QueryParameter(max_length=200, description="`next` of the page before, as it is.")]
-Values = Annotated[list[str] | None, QueryParameter(max_items=20, description="May be given several times.")]
 Search = Annotated[
     str,
     QueryParameter(
@@ -60,7 +57,6 @@ Search = Annotated[
 ]
 State = Annotated[StateFilter, QueryParameter(name="state")]
 Sort = Annotated[IssueSort, QueryParameter(description="The highest or newest first.")]
-Moment = Annotated[str, QueryParameter(max_length=40, description="ISO 8601.")]
 
 
 @get("/api/v1/projects/{project_id:int}/issues", opt=READ, tags=TAGS, summary="List a project's issues")
@@ -90,8 +86,8 @@ async def api_issues(
         environments=tuple(environment or ()),
         releases=tuple(release or ()),
         browsers=tuple(browser or ()),
-        start=_moment("since", since),
-        end=_moment("until", until),
+        start=moment("since", since),
+        end=moment("until", until),
         sort=sort,
         limit=limit,
         cursor=cursor,
@@ -140,8 +136,8 @@ async def api_issue_events(
     """Events that are still kept, newest first."""
     where = EventFilter(
         project_ids=(),
-        start=_moment("since", since),
-        end=_moment("until", until),
+        start=moment("since", since),
+        end=moment("until", until),
         environments=tuple(environment or ()),
         releases=tuple(release or ()),
         browsers=tuple(browser or ()),
@@ -194,18 +190,5 @@ def _action(data: JSONBody[IssuePatch]) -> IssueAction:
         return Reopen()
     if data.state == "resolved":
         return ResolveIn(data.resolved_in) if data.resolved_in else ResolveNow()
-    until = _moment("ignored_until", data.ignored_until) if data.ignored_until else None
+    until = moment("ignored_until", data.ignored_until) if data.ignored_until else None
     return Ignore(more_events=data.ignored_for_events, until=until)
-
-
-def _moment(name: str, text: str) -> int:
-    """µs of an ISO 8601 time; 0 for none."""
-    if not text:
-        return 0
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        at = int(moment.timestamp() * 1_000_000)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError({name: f"{name} is no time: write it as 2027-01-31T08:30:00Z."}) from error
-    return max(at, 0)

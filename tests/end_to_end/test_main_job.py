@@ -128,9 +128,7 @@ async def wait_for_mail(mailbox: Mailbox, seconds: float) -> ReceivedMail:
     return mailbox.received[0]
 
 
-@pytest.mark.parametrize(
-    ("major", "answer"), [(8, "500"), (10, "401"), (11, "slow"), (11, "refused")], ids=str
-)
+@pytest.mark.parametrize(("major", "answer"), [(8, "500"), (10, "401"), (11, "slow"), (11, "refused")], ids=str)
 async def test_an_error_in_a_browser_is_an_issue_and_a_mail_by_smtp_when_resend_fails(
     browser: Any, sdk_bundle: Callable[[int], Path], httpserver: HTTPServer, tmp_path: Path, major: int, answer: str
 ) -> None:

@@ -1,0 +1,54 @@
+"""Measurements in the JSON API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from appliance.accounts.access import Actor, Permission, requires
+from appliance.hookspecs import Clock, EventFilter
+from appliance.performance.schemas import MetricPage, metric_body
+from appliance.performance.service import PerformanceService
+from appliance.web.api_parameters import Id, Limit, Moment, Values, moment, since_or_default
+
+ByUrl = Annotated[bool, QueryParameter(description="One row for each page instead of one for all.")]
+
+
+@get(
+    "/api/v1/projects/{project_id:int}/performance",
+    opt=requires(Permission.ISSUES_READ),
+    tags=["performance"],
+    summary="List a project's metrics",
+)
+async def api_performance(
+    actor: NamedDependency[Actor],
+    performance: NamedDependency[PerformanceService],
+    clock: NamedDependency[Clock],
+    project_id: Id,
+    metric: Values = None,
+    environment: Values = None,
+    release: Values = None,
+    browser: Values = None,
+    by_url: ByUrl = False,
+    since: Moment = "",
+    until: Moment = "",
+    limit: Limit = 100,
+) -> MetricPage:
+    """Percentiles of web vitals and other measurements, of the last 30 days unless `since` says otherwise."""
+    where = EventFilter(
+        project_ids=(project_id,),
+        start=since_or_default(since, clock.now()),
+        end=moment("until", until),
+        environments=tuple(environment or ()),
+        releases=tuple(release or ()),
+        browsers=tuple(browser or ()),
+    )
+    found = await performance.summaries(actor, where, metric or (), by_url=by_url, limit=limit)
+    return MetricPage(items=[metric_body(one) for one in found])
+
+
+routes: Final[list[ControllerRouterHandler]] = [api_performance]
