@@ -1,0 +1,52 @@
+"""`make bench`: every figure that README quotes, with the command that made it, into benchmarks/results/.
+
+    python -m benchmarks [--events 1000000] [--limited-events 2000000] [--seconds 30]
+
+Takes about half an hour on two cores with the defaults; smaller numbers take less and say less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import accept, drain
+from benchmarks.processes import machine
+
+RESULTS: Final = Path(__file__).parent / "results"
+LIMIT_MB: Final = 750
+
+
+def main() -> None:
+    """Run all, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=int, default=30, help="of accepting")
+    parser.add_argument("--events", type=int, default=1_000_000, help="stored before pages are asked for")
+    parser.add_argument("--limited-events", type=int, default=2_000_000, help="stored in the memory cgroup; 0 = skip")
+    given = parser.parse_args()
+    found: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks {' '.join(sys.argv[1:])}".strip(),
+        "machine": machine(),
+    }
+    print("accepting …", file=sys.stderr)
+    found["accept"] = accept.measure(given.seconds, 32, 1)
+    print("draining …", file=sys.stderr)
+    found |= {name: value for name, value in drain.measure(given.events, 0).items() if name != "machine"}
+    if given.limited_events and os.geteuid() == 0:
+        print(f"draining in {LIMIT_MB} MB …", file=sys.stderr)
+        found["limited"] = drain.measure(given.limited_events, LIMIT_MB)["drain"] | {"memory_limit_mb": LIMIT_MB}
+    RESULTS.mkdir(exist_ok=True)
+    name = RESULTS / f"{found['at'][:10]}.json"
+    name.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    print(json.dumps(found, indent=2))
+    print(f"written to {name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
