@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
+_SHAPES: Final = 2_048  # objects' keys, remembered together; a breadcrumb's data has one of some twenty
+_LONGEST_SHAPE: Final = 32  # keys; longer ones are seldom the same twice, and 2,048 such could take 8 MB
 _REMEMBERED: Final = 8_192  # keys; all SDKs together use about a thousand, the rest are the page's own
 MAX_KEY: Final = 128  # characters of a key that are looked at
 
@@ -99,6 +101,7 @@ class Keys:
         self._always = (*_ALWAYS, *(found for found in map(plain, further) if found))
         self._safe = frozenset(map(plain, safe)) | _HARMLESS
         self.judged: dict[str, Judgement] = {}
+        self.harmless: set[tuple[str, ...]] = set()  # objects' keys, together
 
     def judge(self, key: str) -> Judgement:
         """What is done with the value of this key."""
@@ -110,6 +113,18 @@ class Keys:
                     self.judged.clear()
                 self.judged[key] = found
         return found
+
+    def are_harmless(self, shape: tuple[str, ...]) -> bool:
+        """Whether no key of an object hides its value. One question an object, not one a key: most come again."""
+        if shape in self.harmless:
+            return True
+        if any(map(self.judge, shape)):
+            return False
+        if len(shape) <= _LONGEST_SHAPE:
+            if len(self.harmless) >= _SHAPES:
+                self.harmless.clear()
+            self.harmless.add(shape)
+        return True
 
     def _judge(self, key: str) -> Judgement:
         if "@" in key or "=" in key or len(key) > MAX_KEY:

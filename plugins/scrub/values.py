@@ -44,6 +44,7 @@ _TOKEN_HINTS: Final[tuple[Callable[[str], re.Match[str] | None], ...]] = tuple(
         r"-(?:(?<=-----)BEGIN|(?<=xox[abeoprs]-)[A-Za-z0-9]|(?<=glpat-)[A-Za-z0-9]|(?<=sk-)[A-Za-z0-9_-]{16})",
     )
 )
+_BEARER_HINT: Final = re.compile(r" (?:(?<=earer )|(?<=asic ))")
 _MAIL_HINT: Final = re.compile(r"@(?=[A-Za-z0-9.-]{1,255}\.[A-Za-z]{2}|[A-Za-z0-9.:-]{1,255}/)")
 # The text is read backwards, so that the rare character comes first and the key after it.
 _KEYS_BEFORE_EQUALS: Final = re.compile(r"=\s{0,3}(?:[\"']\\?)?([\w.$%\[\]-]{2,81})")
@@ -71,7 +72,7 @@ _MAIL: Final = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}+\.){1,8}+"
     r"(?!(?:png|jpe?g|gif|svg|webp|avif|ico|m?js|css|map|html?|json|tsx?|vue|woff2?)\b)[A-Za-z]{2,24}+"
 )
-_CARD: Final = re.compile(r"(?<![\w.])(?:\d[ -]?){12,18}\d(?![\w])")
+_CARD: Final = re.compile(r"\d(?<![\w.]\d)(?:[ -]?\d){12,18}(?!\w)")  # the look-behind second: 5 times as fast
 # key=  key:  "key":  \"key\":  ?key=
 _KEY: Final = re.compile(r"(?<![\w.%-])([A-Za-z_$][\w.$%\[\]-]{1,80}+)(?:\\?[\"'])?\s{0,3}+[=:]\s{0,3}+")
 _VALUE: Final = re.compile(
@@ -111,7 +112,7 @@ class Cleaner:
         """Args: judge: what a key's text is; emails: whether e-mail addresses in free text go."""
         self._judge = judge
         self._emails = emails
-        self._backwards: dict[str, bool] = {}
+        self._harmless_backwards: set[str] = set()
 
     def suspicions(self, joined: str) -> Suspicion:
         """What texts may hold, joined by a character that is in none of them. Wrong only on the safe side."""
@@ -122,23 +123,24 @@ class Cleaner:
             found |= Suspicion.PAIRS
         if any(hint(joined) is not None for hint in _TOKEN_HINTS):
             found |= Suspicion.TOKENS
-        if "earer " in joined or "asic " in joined:
+        if _BEARER_HINT.search(joined) is not None:
             found |= Suspicion.BEARER
-        if _LONG_NUMBER in joined.encode("utf-8", "replace").translate(_DIGITS, b" -"):
+        # One event in twenty-five has so many digits in a row inside a hexadecimal id.
+        if _LONG_NUMBER in joined.encode("utf-8", "replace").translate(_DIGITS, b" -") and _CARD.search(joined):
             found |= Suspicion.CARDS
         return found
 
     def _has_sensitive_key(self, backwards: str) -> bool:
-        known = self._backwards
+        known = self._harmless_backwards
         for pattern in (_KEYS_BEFORE_EQUALS, _KEYS_BEFORE_COLON):
-            for key in pattern.findall(backwards):
-                sensitive = known.get(key)
-                if sensitive is None:
-                    if len(known) >= _REMEMBERED:
-                        known.clear()
-                    known[key] = sensitive = self._judge(key[::-1]) in _SENSITIVE
-                if sensitive:
-                    return True
+            keys = pattern.findall(backwards)
+            if known.issuperset(keys):
+                continue
+            if any(self._judge(key[::-1]) in _SENSITIVE for key in keys):
+                return True
+            if len(known) + len(keys) > _REMEMBERED:
+                known.clear()
+            known.update(keys[:_REMEMBERED])
         return False
 
     def clean(self, text: str, suspected: Suspicion = Suspicion.ALL) -> str:

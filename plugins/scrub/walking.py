@@ -7,7 +7,7 @@ from typing import Final, Literal, cast
 
 from msgspec import Struct
 
-from appliance.model import Event, Frame, Json, JsonObject, Request, User
+from appliance.model import Breadcrumb, Event, Frame, Json, JsonObject, Request, User
 
 from .keys import MAX_KEY, Judgement, Keys
 from .values import FILTERED, Cleaner, Suspicion, is_card
@@ -50,45 +50,46 @@ class Walk:
         return value
 
     def object(self, found: JsonObject) -> None:
-        """An object, in place. Most of an event goes through here, so the first pass makes no call for a text."""
+        """An object, in place. Most of an event goes through here, twenty times an event."""
+        if self._suspected or not self._keys.are_harmless(tuple(found)):
+            self._object(found)
+            return
+        # The first pass over keys that hide nothing: only to collect, without a call for each text.
+        collect = self._seen.append
+        for value in found.values():
+            if isinstance(value, str):
+                collect(value)
+            elif isinstance(value, dict):
+                self.object(value)
+            elif isinstance(value, list):
+                self.value(value)
+            elif isinstance(value, int) and value >= _SMALLEST_CARD:
+                self._object(found)  # it takes its key to hide it
+                return
+
+    def _object(self, found: JsonObject) -> None:
+        """The same, key by key."""
         renamed: list[str] = []
-        known, collect = self._keys.judged, None if self._suspected else self._seen.append
         for key, value in found.items():
-            judgement = known.get(key)
-            if judgement is None:
-                judgement = self._keys.judge(key)
-            if judgement:
-                if judgement is Judgement.RENAME:
-                    renamed.append(key)
-                found[key] = self._judged(judgement, value)
-            elif isinstance(value, str):
-                if collect is not None:
-                    collect(value)
-                else:
-                    found[key] = self.text(value)
-            elif value is not None and not isinstance(value, (float, bool)):
-                found[key] = self.value(value)
+            judgement = self._keys.judge(key)
+            if judgement is Judgement.RENAME:
+                renamed.append(key)
+            found[key] = self._judged(judgement, value)
         for key in renamed:
             found[self._cleaner.clean(key)[:MAX_KEY]] = found.pop(key)
 
     def value(self, value: Json) -> Json:
         """Any JSON value."""
-        match value:
-            case str():
-                return self.text(value)
-            case dict():
-                self.object(value)
-                return value
-            case list():
-                for place, entry in enumerate(value):
-                    value[place] = self.value(entry)
-                return value
-            case bool():
-                return value
-            case int() if _SMALLEST_CARD <= value < _LARGEST_CARD and is_card(str(value)):
-                return FILTERED
-            case _:
-                return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            self.object(value)
+        elif isinstance(value, list):
+            for place, entry in enumerate(value):
+                value[place] = self.value(entry)
+        elif isinstance(value, int) and _SMALLEST_CARD <= value < _LARGEST_CARD and is_card(str(value)):
+            return FILTERED
+        return value
 
     def _judged(self, judgement: Judgement, value: Json) -> Json:
         empty = value is None or value == "" or isinstance(value, bool)
@@ -123,7 +124,7 @@ class Walk:
     def frames(self, frames: list[Frame]) -> None:
         """Stack frames, in place."""
         if not self._suspected:
-            self._seen += [frame.filename for frame in frames]
+            self._seen += {frame.filename for frame in frames}  # a stack goes through the same few files
         for frame in frames:
             if self._suspected:
                 frame.filename = self.text(frame.filename)
@@ -135,6 +136,14 @@ class Walk:
                 frame.pre_context = [self._source(line) for line in frame.pre_context]
                 frame.context_line = self._source(frame.context_line)
                 frame.post_context = [self._source(line) for line in frame.post_context]
+
+    def breadcrumbs(self, crumbs: list[Breadcrumb]) -> None:
+        """Breadcrumbs, in place."""
+        for crumb in crumbs:
+            if crumb.message:
+                crumb.message = self.text(crumb.message)
+            if crumb.data:
+                self.object(crumb.data)
 
     def _source(self, line: str) -> str:
         """A line of source: `token = getToken()` is code, a literal token is a secret."""
@@ -168,11 +177,7 @@ class Walk:
             exception.value = self.text(exception.value)
             self.frames(exception.frames)
         self.frames(event.stack)
-        for crumb in event.breadcrumbs:
-            if crumb.message:
-                crumb.message = self.text(crumb.message)
-            if crumb.data:
-                self.object(crumb.data)
+        self.breadcrumbs(event.breadcrumbs)
         if event.request is not None:
             self.request(event.request)
         self.headers(event.tags)
