@@ -23,8 +23,8 @@ from appliance.model import Batch, Category, Event, Item, JsonObject, Record
 from appliance.secret import Secret
 
 __all__ = [
-    "API_VERSION", "Answer", "BadCursorError", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep", "Clock",
-    "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
+    "API_VERSION", "Answer", "BadCursorError", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep",
+    "Clock", "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
     "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats",
     "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure",
     "MetricSummary", "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo",

@@ -33,7 +33,7 @@ def _memory_limits(root: Path) -> list[str]:
     """The limit files of this process's own groups: v2's unified tree, or v1's memory controller."""
     limits = ["sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"]
     for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers == "":
             limits.append(f"sys/fs/cgroup{path}/memory.max")
         elif "memory" in controllers.split(","):

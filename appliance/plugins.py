@@ -151,11 +151,6 @@ class PluginHost:
             hook for plugin in self.plugins.values() for hook in plugin.hooks if hook.startswith("on_issue_")
         )
 
-    @property
-    def issue_hooks(self) -> frozenset[str]:
-        """The `on_issue_…` hooks that any plugin implements."""
-        return frozenset(hook for plugin in self.plugins.values() for hook in plugin.hooks if hook.startswith("on_"))
-
     async def call_issue_hook(self, name: str, change: IssueChange) -> list[str]:
         """Tell every plugin of a change; returns one sentence for each that failed, so that the outbox can retry."""
         failures: list[str] = []

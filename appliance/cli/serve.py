@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import sys
 from typing import Final, cast
 
@@ -64,15 +65,13 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     from appliance.logs import configure_logging
 
     configure_logging(context.config.log)
-    import socket
-
     import uvicorn
 
     from appliance.app import create_app
     from appliance.cli.demo import Demo
 
     listener = _listen(host, port)
-    bound = cast("tuple[str, int]", listener.getsockname())[1]
+    bound = cast("tuple[str, int]", listener.getsockname())[1]  # IPv6 has two more parts
     address = context.config.site.url or f"http://{_printable(host)}:{bound}"
     if not context.config.site.url:
         (context.data_dir / ADDRESS_FILE).write_text(address, "utf-8")
@@ -108,14 +107,12 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     )
     if demonstration is None:
         click.echo(f"condev: {role.value} on {address}", err=True)
-    server.run(sockets=[cast("socket.socket", listener)])
+    server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
 
 
-def _listen(host: str, port: int) -> object:
-    import socket
-
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,5 +1,8 @@
 """the tables of the first version"""
 
+# Alembic writes SQLAlchemy's types without their parameters: `sa.Double()` is a `Double[Unknown]` to the checker.
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import sqlalchemy as sa
