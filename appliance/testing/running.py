@@ -78,6 +78,11 @@ class RunningAppliance:
 
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until it can accept (`ready`) or at least until it lives."""
+        self.launch()
+        self.wait_until_ready(ready=ready)
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         words = ["demo", "--no-traffic"] if self._role == "demo" else ["serve", "--role", self._role]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -88,6 +93,9 @@ class RunningAppliance:
                 env=self._environ,
                 cwd=self.data_dir.parent,
             )
+
+    def wait_until_ready(self, *, ready: bool = True) -> None:
+        """Wait until it can accept (`ready`) or at least until it lives."""
         self.wait_until(lambda: self._answers("/readyz" if ready else "/healthz"), "it to be ready", START_SECONDS)
 
     def stop(self) -> int | None:
