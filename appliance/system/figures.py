@@ -6,11 +6,14 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, case, func, select
 
-from appliance.alerts.models import DeliveryModel
+from appliance.alerts.entries import State
+from appliance.alerts.log import TOLD
+from appliance.alerts.models import DeliveryModel, OutboxModel, RuleModel
 from appliance.metadata.database import Database
 from appliance.model import MICROSECONDS
 from appliance.pipeline.models import DropCountModel, PipelineCountModel
-from appliance.system.schemas import DropLine, NotifierState
+from appliance.projects.models import ProjectModel
+from appliance.system.schemas import DropLine, NotifierState, Undelivered
 
 DAY: Final = 86_400 * MICROSECONDS
 MAX_LINES: Final = 100  # of drops: reasons come from SDKs, too
@@ -91,3 +94,21 @@ async def notifier_states(database: Database, now: int) -> list[NotifierState]:
             )
         )
     return states
+
+
+async def undelivered(database: Database) -> Undelivered:
+    """Messages that reached nobody, and how many enabled rules count on each channel."""
+    told = OutboxModel.purpose.in_(TOLD)
+    late = (OutboxModel.state == State.WAITING, OutboxModel.attempts > 0, OutboxModel.last_error != "")
+    by_channel = (
+        select(RuleModel.channel, func.count())
+        .join(ProjectModel, ProjectModel.id == RuleModel.project_id)
+        .where(RuleModel.enabled, ProjectModel.deleted_at.is_(None))
+        .group_by(RuleModel.channel)
+    )
+    async with database.read() as session:
+        return Undelivered(
+            failed=await session.scalar(select(func.count()).where(told, OutboxModel.state == State.FAILED)) or 0,
+            late=await session.scalar(select(func.count()).where(told, *late)) or 0,
+            rules={row[0]: row[1] for row in await session.execute(by_channel)},
+        )

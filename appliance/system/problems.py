@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from appliance.alerts.schemas import ChannelItem
 from appliance.pipeline.pipeline import PipelineStatus
 from appliance.schedule import JobState
-from appliance.system.schemas import Headline, PluginState, Problem, SpoolState, StoreState
+from appliance.system.schemas import Headline, PluginState, Problem, SpoolState, StoreState, Undelivered
 
 LATE_SECONDS: Final = 60.0  # an event is promised within 2 s; a minute is a backlog, not a pause
 FULL_SHARE: Final = 0.7  # of the spool: sessions and replays are shed from here on
 MEMORY_SHARE: Final = 0.9  # of the store's own limit
+NOTHING_UNDELIVERED: Final = Undelivered()
 
 
 def find_problems(
@@ -22,15 +24,18 @@ def find_problems(
     dead_letters: int,
     jobs: Sequence[JobState],
     plugins: Sequence[PluginState],
+    channels: Sequence[ChannelItem] = (),
+    undelivered: Undelivered = NOTHING_UNDELIVERED,
 ) -> list[Problem]:
     """Everything that a person should know, worst first."""
-    found = [*_of_pipeline(pipeline), *_of_store(store), *_of_spool(spool)]
+    found = [*_of_pipeline(pipeline), *_of_store(store), *_of_spool(spool), *_of_deliveries(channels, undelivered)]
     if dead_letters:
         words = "record" if dead_letters == 1 else "records"
         found.append(
             Problem(
                 text=f"{dead_letters:,} {words} could not be processed.",
                 mend="Look at the reasons under Dead letters; retry them once they are mended, or discard them.",
+                href="/system/dead-letters",
             )
         )
     found += [
@@ -108,3 +113,48 @@ def _of_spool(spool: SpoolState) -> list[Problem]:
             Problem(text=text, mend="Raise ingest.spool_max_bytes, or see why the pipeline is slow.", tone="bad")
         )
     return found
+
+
+def _of_deliveries(channels: Sequence[ChannelItem], undelivered: Undelivered) -> list[Problem]:
+    """That people were not told, or will not be: the one failure that no alert can report."""
+    found: list[Problem] = []
+    if undelivered.failed:
+        words = "message was" if undelivered.failed == 1 else "messages were"
+        found.append(
+            Problem(
+                text=f"{undelivered.failed:,} {words} not delivered: no notifier took what alerts had to say.",
+                mend="Alerts, Messages has what each provider said: try them again, or give them up.",
+                tone="bad",
+                href="/alerts/messages?state=failed",
+            )
+        )
+    if undelivered.late:
+        words = "message waits" if undelivered.late == 1 else "messages wait"
+        found.append(
+            Problem(
+                text=f"{undelivered.late:,} {words} for another try: every notifier refused so far.",
+                mend="They are tried again by themselves for two days.",
+                href="/alerts/messages?state=waiting",
+            )
+        )
+    known = {channel.name for channel in channels}
+    for name in sorted(set(undelivered.rules) - known if channels else ()):
+        text = f'{_rules(undelivered.rules[name])} the channel "{name}", which does not exist: nobody is told.'
+        found.append(Problem(text=text, mend="Add it under [channels], or choose another for them.", tone="bad"))
+    for channel in channels:
+        count = undelivered.rules.get(channel.name, 0)
+        ready = [notifier for notifier in channel.notifiers if not notifier.problem]
+        if not count:
+            continue
+        if channel.problem:
+            text = f'{_rules(count)} the channel "{channel.name}", which cannot deliver anything yet.'
+            found.append(Problem(text=text, mend=channel.problem, href="/alerts/channels"))
+        elif ready and all(notifier.open_until for notifier in ready):
+            text = f'All notifiers of the channel "{channel.name}" fail; last: {ready[-1].last_error[:200]}'
+            mend = "Messages wait and are tried again for two days."
+            found.append(Problem(text=text, mend=mend, tone="bad", href="/alerts/channels"))
+    return found
+
+
+def _rules(count: int) -> str:
+    return "1 rule tells" if count == 1 else f"{count:,} rules tell"

@@ -27,6 +27,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     text: str
     mend: str
     tone: Tone = "warn"
+    href: str = ""  # the page where it is looked into
 
 
 class SpoolState(Struct, frozen=True, kw_only=True):
@@ -102,6 +103,14 @@ class NotifierState(Struct, frozen=True, kw_only=True):
     failed: int
     skipped: int
     last_reply: str
+
+
+class Undelivered(Struct, frozen=True, kw_only=True):
+    """What was to be told to people and was not, and what rules count on."""
+
+    failed: int = 0  # messages that were given up by the appliance, and by nobody since
+    late: int = 0  # refused by everyone so far, and tried again
+    rules: dict[str, int] = field(default_factory=dict[str, int])  # enabled ones, by the channel they tell
 
 
 class SystemState(Struct, frozen=True, kw_only=True):

@@ -177,6 +177,7 @@ class SystemService:
         letters, letter_bytes = await self.dead_letters.kept()
         jobs = await job_states(self._database, now)
         plugins = await self._plugin_states()
+        channels = self._alerts.channels(COMMAND_LINE) if self._alerts is not None else []
         return SystemState(
             now=now,
             spool=spool,
@@ -190,9 +191,16 @@ class SystemService:
             plugins=plugins,
             jobs=jobs,
             notifiers=await figures.notifier_states(self._database, now),
-            channels=self._alerts.channels(COMMAND_LINE) if self._alerts is not None else [],
+            channels=channels,
             problems=find_problems(
-                spool=spool, pipeline=status, store=store, dead_letters=letters, jobs=jobs, plugins=plugins
+                spool=spool,
+                pipeline=status,
+                store=store,
+                dead_letters=letters,
+                jobs=jobs,
+                plugins=plugins,
+                channels=channels,
+                undelivered=await figures.undelivered(self._database),
             ),
             retention_days=self._config.retention.days,
             retention_bytes=self._config.retention.bytes,
