@@ -52,9 +52,11 @@ async def rules_page(
 
 @get("/alerts/rules/new", opt=WRITE, include_in_schema=False)
 async def new_rule_page(
-    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, project: Slug, condition: Text = ""
-) -> Template:
-    """The form of a new rule, of the condition that was chosen."""
+    request: AnyRequest, actor: Acting, alerts: Alerts, projects: Projects, project: Slug = "", condition: Text = ""
+) -> Template | Response[Any]:
+    """The form of a new rule, of the condition that was chosen; first the project, when none is named."""
+    if not project:
+        return redirect(request, "/alerts/rules")
     chosen = await projects.by_slug(actor, project)
     conditions = alerts.rules.conditions()
     known = next((item for item in conditions if item.name == condition), conditions[0] if conditions else None)
