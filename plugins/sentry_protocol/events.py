@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
-from appliance.decoding import bound_event, cut_tags, hash_id, hex_id, json_object, line, parse_seconds, span_id, text
-from appliance.decoding.coerce import MAX_INT
+from appliance.decoding import bound_event, cut_tags, hash_id, hex_id, line, parse_seconds, span_id, text
 from appliance.model import (
     Breadcrumb,
     DebugImage,
@@ -25,7 +24,7 @@ from appliance.model import (
 
 from .lenient import read_event
 from .sender import Sender
-from .wire import WireCrumb, WireEvent, WireException, WireExceptions, WireMechanism, WireStacktrace
+from .wire import MendedEvent, WireCrumb, WireEvent, WireException, WireExceptions, WireMechanism, WireStacktrace
 
 _decoder: Final = msgspec.json.Decoder(WireEvent)
 # The typed way has no bound on the length of one string in extra, so it takes only what is no longer than that bound.
@@ -107,7 +106,7 @@ def event_from(wire: WireEvent, notes: list[str], payload: bytes, sender: Sender
         ]
     if wire.type == "feedback" or "feedback" in contexts:
         _make_feedback(event)
-    return bound_event(event, len(payload))
+    return bound_event(event, len(payload), entries=isinstance(wire, MendedEvent))
 
 
 def _when(wire: WireEvent, notes: list[str], sender: Sender) -> tuple[int, int]:
@@ -156,14 +155,7 @@ def _exception(wire: WireException) -> ExceptionValue:
 
 
 def _frames(wire: WireStacktrace | None) -> list[Frame]:
-    if wire is None or not wire.frames:
-        return []
-    for frame in wire.frames:
-        if frame.vars:
-            frame.vars = json_object(frame.vars)
-        if (frame.lineno or 0) > MAX_INT or (frame.colno or 0) > MAX_INT:
-            frame.lineno = frame.colno = None
-    return wire.frames
+    return list[Frame](wire.frames) if wire is not None and wire.frames else []
 
 
 def _set_message(event: Event, wire: WireEvent) -> None:
@@ -257,23 +249,17 @@ def _set_links(event: Event) -> None:
 
 
 def _crumbs(wire: list[WireCrumb], shift: int) -> list[Breadcrumb]:
-    """Breadcrumbs, moved in time as their event was. There are up to a hundred, so this is written for speed."""
-    crumbs: list[Breadcrumb] = []
-    for found in wire:
-        at = found.timestamp
-        if at is not None:
-            seconds = parse_seconds(at)
-            at = seconds + shift if seconds is not None else None
-        data = found.data or {}
-        if found.event_id:
-            data = {**data, "event_id": found.event_id}
-        crumb = Breadcrumb(timestamp=at, category=found.category or "", message=found.message or "", data=data)
-        if found.type:
-            crumb.type = found.type
-        if found.level:
-            crumb.level = found.level
-        crumbs.append(crumb)
-    return crumbs
+    """Breadcrumbs, moved in time as their event was. There are up to a hundred, so they are finished in place."""
+    for crumb in wire:
+        if crumb.timestamp is not None:
+            at = parse_seconds(crumb.timestamp)
+            crumb.timestamp = at + shift if at is not None else None
+        if crumb.event_id:
+            crumb.data["event_id"] = crumb.event_id
+            crumb.event_id = ""
+        if not isinstance(cast("object", crumb.message), str):
+            crumb.message = text(crumb.message)
+    return list[Breadcrumb](wire)
 
 
 def _make_feedback(event: Event) -> None:

@@ -6,20 +6,22 @@ The same body gives the same structs here as there whenever both can read it; a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from msgspec import Struct
 
 from appliance.decoding import json_object, json_value, read_object, text, texts, truth, whole
 from appliance.decoding.reading import name_of
-from appliance.model import Frame, Json, JsonObject
+from appliance.model import Json, JsonObject
 
 from .wire import (
+    MendedEvent,
     WireCrumb,
     WireDebugMeta,
     WireEvent,
     WireException,
     WireExceptions,
+    WireFrame,
     WireImage,
     WireMechanism,
     WireMessage,
@@ -46,7 +48,7 @@ def read_event(payload: bytes) -> tuple[WireEvent, list[str]]:
 def event_of(found: JsonObject) -> tuple[WireEvent, list[str]]:
     """An event from JSON of any shape, and what could not be used."""
     fields = _Fields(found)
-    event = WireEvent(
+    event = MendedEvent(
         **{name: fields.text(name) for name in _TEXTS},
         timestamp=fields.time("timestamp"),
         message=_message_text(found.get("message")),
@@ -199,9 +201,9 @@ def _stacktrace(value: Json) -> WireStacktrace | None:
     return WireStacktrace(frames=_each(value.get("frames"), _frame))
 
 
-def _frame(found: JsonObject) -> Frame:
+def _frame(found: JsonObject) -> WireFrame:
     source = found.get("context_line")
-    return Frame(
+    return WireFrame(
         function=text(found.get("function")),
         filename=text(found.get("filename")),
         abs_path=text(found.get("abs_path")),
@@ -233,16 +235,16 @@ def _thread(found: JsonObject) -> WireThread:
 
 def _crumb(value: Json) -> WireCrumb:
     if not isinstance(value, dict):
-        return WireCrumb(message=_optional(value))
+        return WireCrumb(message=text(value))
     timestamp = value.get("timestamp")
     return WireCrumb(
-        timestamp=timestamp if isinstance(timestamp, (int, float, str)) else None,
-        type=_optional(value.get("type")),
-        category=_optional(value.get("category")),
-        level=_optional(value.get("level")),
-        message=_optional(value.get("message")),
+        timestamp=cast("int | None", timestamp if isinstance(timestamp, (int, float, str)) else None),  # as sent
+        type=text(value.get("type")),
+        category=text(value.get("category")),
+        level=text(value.get("level")),
+        message=text(value.get("message")),
         data=json_object(value.get("data")),
-        event_id=_optional(value.get("event_id")),
+        event_id=text(value.get("event_id")),
     )
 
 

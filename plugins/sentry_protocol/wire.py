@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from appliance.model import Frame, Json, JsonObject
+from appliance.decoding.bounds import MAX_CONTEXT_LINES, MAX_FUNCTION, MAX_SOURCE_LINE
+from appliance.model import MAX_MESSAGE, MAX_URL, Breadcrumb, Frame, Json, JsonObject
 
 _LEVELS: Final = (
     7  # of nesting in extra and contexts; SDKs cut at 3, state libraries at 5; the type grows by two each level
@@ -33,6 +34,10 @@ else:
     Object = Annotated[dict[Key, Value], Meta(max_length=1_000)]
 
 Integer: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+SourceLines: TypeAlias = Annotated[
+    list[Annotated[str, Meta(max_length=MAX_SOURCE_LINE)]], Meta(max_length=MAX_CONTEXT_LINES)
+]
+CrumbLabel: TypeAlias = Annotated[str, Meta(max_length=64)]  # three of them are within the model's bound on their sum
 Text: TypeAlias = str | None
 Time: TypeAlias = float | int | str | None
 
@@ -44,10 +49,30 @@ class WireMechanism(Struct):
     handled: bool | None = None
 
 
-class WireStacktrace(Struct):
-    """Frames, oldest first. They have the model's own names, so they are read straight into it."""
+# Frames and breadcrumbs are most of an event, so they are read straight into the model: their types are the model's,
+# narrowed to its bounds, which are checked as they are read. What is longer is for `lenient`, and is cut.
 
-    frames: list[Frame] | None = None
+
+class WireFrame(Frame):
+    """A frame. It has the model's own names."""
+
+    if not TYPE_CHECKING:
+        function: Annotated[str, Meta(max_length=MAX_FUNCTION)] = ""
+        filename: Annotated[str, Meta(max_length=MAX_URL)] = ""
+        abs_path: Annotated[str, Meta(max_length=MAX_URL)] = ""
+        module: Annotated[str, Meta(max_length=MAX_FUNCTION)] = ""
+        lineno: Annotated[int, Meta(le=2**63 - 1)] | None = None
+        colno: Annotated[int, Meta(le=2**63 - 1)] | None = None
+        context_line: Annotated[str, Meta(max_length=MAX_SOURCE_LINE)] | None = None
+        pre_context: SourceLines = field(default_factory=list)
+        post_context: SourceLines = field(default_factory=list)
+        vars: Object = field(default_factory=dict)
+
+
+class WireStacktrace(Struct):
+    """Frames, oldest first."""
+
+    frames: list[WireFrame] | None = None
 
 
 class WireException(Struct):
@@ -67,16 +92,17 @@ class WireExceptions(Struct):
     mechanism: WireMechanism | None = None  # browser 5 puts it here
 
 
-class WireCrumb(Struct):
-    """One breadcrumb."""
+class WireCrumb(Breadcrumb):
+    """One breadcrumb, its time as it was sent; `events` moves that and the event id to where the model has them."""
 
-    timestamp: Time = None
-    type: Text = None
-    category: Text = None
-    level: Text = None
-    message: Text = None
-    data: Object | None = None
-    event_id: Text = None
+    event_id: str = ""
+    if not TYPE_CHECKING:
+        timestamp: Time = None
+        type: CrumbLabel = ""
+        category: CrumbLabel = ""
+        level: CrumbLabel = ""
+        message: Annotated[str, Meta(max_length=MAX_MESSAGE)] | Integer | float | bool | None = ""  # console.log(1)
+        data: Object = field(default_factory=dict)
 
 
 class WireCrumbs(Struct):
@@ -176,3 +202,7 @@ class WireEvent(Struct):
     modules: dict[str, str] | None = None
     debug_meta: WireDebugMeta | None = None
     sdk: WireSdk | None = None
+
+
+class MendedEvent(WireEvent):
+    """An event as `lenient` put it together: its frames and breadcrumbs may be longer than the model allows."""
