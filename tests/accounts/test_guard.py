@@ -279,7 +279,9 @@ async def test_a_route_that_says_nothing_about_access_does_not_start(site: Accou
     async def both() -> str:
         return "secret"
 
-    app = Litestar([forgotten, both], plugins=[AccessPlugin(site.accounts, SITE)], openapi_config=None)
+    app = Litestar(
+        [forgotten, both], plugins=[AccessPlugin(site.accounts, SITE)], openapi_config=None, logging_config=None
+    )
     with pytest.raises(UndeclaredRouteError, match=r"(?s)/forgotten.*requires.*/both"):
         check_routes(app)
     with pytest.raises(ExceptionGroup) as caught:

@@ -45,7 +45,17 @@ async def test_each_sign_in_gets_a_token_of_its_own(accounts: AccountService, cl
     assert await token_of(accounts, client) != await token_of(accounts, client)
 
 
-@pytest.mark.parametrize("token", ["", "x", new_secret(), "\x00" * 43, "é" * 43, "a" * 10_000])
+FORGED = {
+    "empty": "",
+    "short": "x",
+    "well-formed": new_secret(),
+    "nul": "\x00" * 43,
+    "accent": "é" * 43,
+    "long": "a" * 10_000,
+}
+
+
+@pytest.mark.parametrize("token", FORGED.values(), ids=FORGED.keys())
 async def test_a_forged_token_is_nobody(accounts: AccountService, client: Client, token: str) -> None:
     await token_of(accounts, client)
     assert await accounts.sessions.actor(token) is None
