@@ -160,7 +160,7 @@ def picked_ids(form: FormMultiDict) -> tuple[int, ...]:
 
 def _address(request: AnyRequest, back: str = "") -> tuple[ListAddress, ShellProject | None]:
     """Where the list stands, by the query (or the address that a form came from); nonsense becomes the default."""
-    params = dict(parse_qsl(urlsplit(back).query, max_num_fields=20)) if back else request.query_params
+    params = _query_of(back) if back else request.query_params
     sort, period, slug = params.get("sort", ""), params.get("period", ""), params.get("project", "")
     address = ListAddress(
         q=params.get("q", "").strip()[:MAX_SEARCH],
@@ -173,6 +173,14 @@ def _address(request: AnyRequest, back: str = "") -> tuple[ListAddress, ShellPro
     if slug and project is None:
         raise NotFoundException(f"There is no project {slug}, or you are not a member of it.")
     return address, project
+
+
+def _query_of(address: str) -> dict[str, str]:
+    """The query of an address that a form brought; of one that cannot be read, none."""
+    try:
+        return dict(parse_qsl(urlsplit(address).query, max_num_fields=20))
+    except ValueError:
+        return {}
 
 
 async def _listing(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, cast
+from urllib.parse import quote
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -26,6 +27,7 @@ Connection = ASGIConnection[Any, Any, Any, State]
 
 # Sections whose pages live under another first segment than their own name.
 _NAV: Final[Mapping[str, str]] = {"": "issues"}
+_URL_SIGNS: Final = "/?#[]@!$&'()*+,;=:%-._~"  # what means something in an address, "%" of what is quoted already too
 
 
 class Viewer(Protocol):
@@ -101,6 +103,7 @@ def redirect(request: AnyRequest, path: str) -> Response[Any]:
     """After a form: go on to a page of ours, with htmx as well as without."""
     if not path.startswith("/") or path.startswith(("//", "/\\")):
         raise ValueError(f"a redirect of ours stays on this host, not {path!r}")
+    path = quote(path, safe=_URL_SIGNS)  # what came back with a form may hold line ends, and a header takes Latin-1
     if is_htmx(request):
         return Response(b"", status_code=204, headers={"HX-Redirect": path})
     return Redirect(path, status_code=303)
