@@ -37,7 +37,8 @@ def configure_logging(settings: Log) -> None:
         cache_logger_on_first_use=True,
     )
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # The plain format: the one that is used where rich is installed shows local variables, and so passwords.
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

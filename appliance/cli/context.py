@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -57,7 +58,12 @@ class CliContext:
         return metadata_url(self.config, self.data_dir)
 
     def prepare(self) -> None:
-        """Make the data directory, or end the process with a clear line."""
+        """Make the data directory, or end the process with a clear line.
+
+        From here on this process's files are for its user alone: libraries make some (the database, the event
+        store's parts), and a directory that was there before may be open to others.
+        """
+        os.umask(0o077)
         try:
             prepare_data_dir(self.data_dir)
         except DataDirError as error:

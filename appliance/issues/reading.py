@@ -29,7 +29,7 @@ SHOWN_HASHES: Final = 200  # on the grouping page
 SHOWN_RELEASES: Final = 20
 SHOWN_ACTIVITY: Final = 100
 SHOWN_MERGED: Final = 100
-_EVENT_ID: Final = re.compile(r"^[0-9a-f]{32}$")
+_EVENT_ID: Final = re.compile(r"[0-9a-f]{32}")
 NO_EVENT: Final = "There is no such event, or it is no longer kept."
 
 
@@ -136,7 +136,7 @@ async def find_event(store: EventStore, project_ids: Sequence[int], event_id: st
         IssueNotFoundError: there is none of this id.
     """
     event_id = event_id.lower().replace("-", "")
-    if not project_ids or not _EVENT_ID.match(event_id):
+    if not project_ids or not _EVENT_ID.fullmatch(event_id):
         raise IssueNotFoundError(NO_EVENT)
     try:
         return await store.event(project_ids, event_id)

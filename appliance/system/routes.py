@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
@@ -29,7 +30,7 @@ AnyRequest = Request[Any, Any, State]
 READ: Final = requires(Permission.SYSTEM_READ)
 WRITE: Final = requires(Permission.SYSTEM_WRITE)
 TAGS: Final = ["system"]
-_FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+_FORWARDED: Final = ("x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
 
 
 # ── pages ──
@@ -164,11 +165,20 @@ async def readyz(database: Metadata) -> Response[dict[str, bool]]:
 
 
 def _is_local(request: AnyRequest) -> bool:
-    """Asked from this machine itself; a proxy on it, which speaks for others, says so in a header."""
-    if request.client is None or any(name in request.headers for name in _FORWARDED):
+    """Asked from this machine itself, by its own name.
+
+    A proxy on it, which speaks for others, says so in a header, or hands on the name that they asked for. A page in a
+    browser on it, whose name was pointed at this machine, says that name, too.
+    """
+    if request.client is None or any(name.startswith(_FORWARDED) for name in request.headers):
         return False
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    return _is_loopback(request.client.host) and (host == "localhost" or _is_loopback(host))
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
 

@@ -23,6 +23,7 @@ CSP: Final = "; ".join(
 )
 HEADERS: Final = (
     ("content-security-policy", CSP),
+    ("cache-control", "no-store"),  # what somebody may see is nobody else's; static files say their own
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "same-origin"),

@@ -94,25 +94,29 @@ class LiveStreams:
         lifetime: float,
     ) -> AsyncIterator[bytes]:
         ends = asyncio.get_running_loop().time() + lifetime
+        asked = asyncio.get_running_loop().time()
         stopping = asyncio.ensure_future(self._stopping.wait())
         following: asyncio.Future[Message] | None = None
         try:
             yield f"retry: {RECONNECT_MS}\n\n".encode()
-            while asyncio.get_running_loop().time() < ends:
+            while (now := asyncio.get_running_loop().time()) < ends:
                 following = following or asyncio.ensure_future(anext(messages))
                 done, _ = await asyncio.wait(
                     {following, stopping}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED
                 )
                 if stopping in done:
                     return
+                # Asked at least at each heartbeat: where messages come without a pause there is no silence to ask in.
+                if following not in done or now - asked >= heartbeat:
+                    asked = now
+                    if not await still_allowed():
+                        yield _encode(Message(event="ended", data={}))
+                        return
                 if following in done:
                     message, following = following.result(), None
                     yield _encode(message)
-                elif await still_allowed():
-                    yield b": still here\n\n"
                 else:
-                    yield _encode(Message(event="ended", data={}))
-                    return
+                    yield b": still here\n\n"
         except StopAsyncIteration:
             return
         finally:
