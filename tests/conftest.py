@@ -1,0 +1,59 @@
+"""What holds for every test: CI leaves nothing out in silence, and examples depend on neither luck nor load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Final, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+IN_CI: Final = os.environ.get("CI", "").lower() in ("1", "true")
+# What `.ci/run` cannot install: recordings that lie beside the repository, the right to mount, somebody's ClickHouse.
+CI_MAY_LACK: Final = (
+    "no recorded ",
+    "cannot mount a tmpfs",
+    "CONDEV_TEST_CLICKHOUSE_URL names no real server",
+)
+# In seconds on two free cores, the longest first: with `-n`, a long file that starts last keeps one core for itself.
+LONG_FOLDERS: Final = ("faults", "pipeline", "browser", "end_to_end", "plugins/clickhouse", "accounts")
+
+# A slow machine is no failure: no deadlines. In CI the examples are the same each time, so that a red run is red again.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
+settings.load_profile("ci" if IN_CI else "local")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _no_silent_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _no_silent_skip((yield))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist, let the long ones start first; a single process keeps the order of the folders."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    starts = [f"tests/{folder}/" for folder in LONG_FOLDERS]
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(starts) if item.nodeid.startswith(start)), len(starts))
+
+    items.sort(key=place)
+
+
+def _no_silent_skip(report: Report) -> Report:
+    """In CI, what was skipped failed, save for what CI cannot have."""
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(CI_MAY_LACK):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, but CI has to run it: {reason}"
+    return report
