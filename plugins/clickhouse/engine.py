@@ -31,6 +31,7 @@ class InsertContext(Protocol):
     """The part of clickhouse-connect's insert context that is used: column types, asked for once a table."""
 
     req_block_size: int | None
+    settings: dict[str, Any]
     data: Any
     insert_exception: Exception | None
 
@@ -138,6 +139,13 @@ class Engine(ABC):
         # One thread and one block: an insert of one day is one part, which appears whole or not at all. async_insert is
         # on by default in new servers and would answer for a buffer.
         return common | {"async_insert": 0, "max_insert_threads": 1, "insert_deduplicate": 0}
+
+    def insert_settings(self, batch_id: int) -> dict[str, object]:
+        """What each insert of a batch carries beside its connection's settings."""
+        return {}
+
+    async def settle(self, batch_id: int) -> None:  # noqa: B027 - in this process nobody loses sight of an insert
+        """Make sure that no earlier insert of a batch is still under way. Raises `StoreUnavailableError` if one is."""
 
     async def start(self) -> None:
         """Make the database if need be, connect and check."""

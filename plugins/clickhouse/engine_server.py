@@ -1,8 +1,14 @@
-"""A ClickHouse server over HTTP: the same SQL, another way there."""
+"""A ClickHouse server over HTTP: the same SQL, another way there.
+
+A network can lose an answer, or break while the server goes on with an insert. So no insert is repeated below the
+pipeline, and each carries a mark by which `settle` finds one that still runs.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from appliance.hookspecs import EventStoreError, StoreUnavailableError
@@ -10,6 +16,12 @@ from appliance.hookspecs import EventStoreError, StoreUnavailableError
 from .config import Caps, ClickHouseConfig
 from .engine import Client, Engine, Role
 from .engine_embedded import load_client_library
+
+if TYPE_CHECKING:
+    from urllib3 import PoolManager
+
+SETTLE_SECONDS: Final = 0.5  # between two looks: what was sent before a connection broke may only now begin to run
+_MARK: Final = "condev-batch-"
 
 
 class ServerEngine(Engine):
@@ -31,6 +43,7 @@ class ServerEngine(Engine):
         self._username = config.username
         self._password = config.password
         self._capped = bool(config.query_memory)
+        self._pools: dict[bool, PoolManager] = {}  # by "may repeat"
 
     def settings(self, role: Role) -> dict[str, object]:
         """The same as embedded, but memory is left to the server's operator unless the config caps it."""
@@ -60,6 +73,7 @@ class ServerEngine(Engine):
                 autogenerate_session_id=False,  # no state between queries: any node behind a balancer may answer
                 form_encode_query_params=True,  # a thousand ids do not fit in every proxy's idea of a URL
                 compress="lz4",
+                pool_mgr=self._pool(may_repeat=role == "read"),
             )
         except Exception as error:
             detail = " ".join(str(error).split())[:300]
@@ -72,3 +86,66 @@ class ServerEngine(Engine):
     def check(self, client: Client) -> None:
         """Nothing to read back: the caps are the server's own."""
         client.query("SELECT 1")
+        try:
+            client.query("SELECT count() FROM system.processes")
+        except Exception as error:
+            raise EventStoreError(
+                f"The ClickHouse user {self._username!r} may not look at its own running queries: "
+                "GRANT SELECT ON system.processes to it. Without that, a batch could be stored twice after a network "
+                f"failure. ({' '.join(str(error).split())[:200]})"
+            ) from error
+
+    async def stop(self) -> None:
+        """As the others do, and close the connections."""
+        await super().stop()
+        for pool in self._pools.values():
+            pool.clear()
+
+    def insert_settings(self, batch_id: int) -> dict[str, object]:
+        """The mark of a batch's inserts."""
+        return {"log_comment": f"{_MARK}{batch_id:032x}"}
+
+    async def settle(self, batch_id: int) -> None:
+        """Make sure that no earlier insert of a batch is under way.
+
+        Raises:
+            StoreUnavailableError: one is; ask again.
+        """
+        sql = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = {mark:String}"
+        parameters = {"mark": f"{_MARK}{batch_id:032x}"}
+        for look in range(2):
+            if look:
+                await asyncio.sleep(SETTLE_SECONDS)
+            running = await self.query("asking whether an insert still runs", sql, parameters)
+            if running[0][0]:
+                raise StoreUnavailableError("ClickHouse still runs an earlier insert of this batch; it is asked again.")
+
+    def _pool(self, *, may_repeat: bool) -> PoolManager:
+        pool = self._pools.get(may_repeat)
+        if pool is None:
+            from clickhouse_connect.driver import httputil
+
+            make = cast("Callable[[], PoolManager]", httputil.get_pool_manager)  # its options have no types
+            pool = self._pools[may_repeat] = make()
+            if not may_repeat:
+                _never_repeat(pool)
+        return pool
+
+
+def _never_repeat(pool: PoolManager) -> None:
+    """Hide from the client that a connection was reset: it repeats an insert then, though it may have been done."""
+    from urllib3.exceptions import HTTPError
+
+    request = pool.request
+
+    def once(*args: Any, **options: Any) -> Any:
+        try:
+            answer = request(*args, **options)
+        except HTTPError as error:
+            raise HTTPError(f"{type(error).__name__}: {error}") from error
+        if all(name.lower() == "x-clickhouse-progress" for name in answer.headers):  # it would repeat after this, too
+            answer.close()
+            raise HTTPError("the connection ended before the answer")
+        return answer
+
+    pool.request = once

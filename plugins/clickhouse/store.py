@@ -94,7 +94,8 @@ class ClickHouseStore(EventStore):
                 state.touch(hours[table])
 
     async def present(self, batch_id: int, received: tuple[int, int]) -> Mapping[str, frozenset[int]]:
-        """Which ordinals each table has of a batch."""
+        """Which ordinals each table has of a batch, once no lost insert of it can add to them."""
+        await self.engine.settle(batch_id)
         return await present(self.engine, TABLES, batch_id, received)
 
     async def seen(

@@ -45,17 +45,20 @@ class Writer:
         else:
             stored = await self._stored_ids(batch)
             work.extend(id_blocks(batch, lambda ordinal: ordinal not in stored))
+        settings = self._engine.insert_settings(batch.batch_id)
         for block in work:
-            await self._engine.run("write", f"writing to {block.table}", lambda c, b=block: self._insert(c, b))
+            await self._engine.run(
+                "write", f"writing to {block.table}", lambda c, b=block: self._insert(c, b, settings)
+            )
 
-    def _insert(self, client: Client, block: Columns) -> None:
+    def _insert(self, client: Client, block: Columns, settings: dict[str, object]) -> None:
         """Insert a block; refused for memory, in ever smaller ones: nothing is dropped for want of memory."""
         pending = deque([block])
         wait, deadline = FIRST_WAIT, time.monotonic() + MEMORY_PATIENCE
         while pending:
             part = pending.popleft()
             try:
-                self._insert_once(client, part)
+                self._insert_once(client, part, settings)
             except Exception as error:
                 if not is_memory_refusal(error) or time.monotonic() > deadline:
                     raise translate(error, f"writing {part.count} rows to {part.table}") from error
@@ -63,13 +66,14 @@ class Writer:
                 time.sleep(wait)  # in the writing thread; merges that hold the memory go on meanwhile
                 wait = min(wait * 2, LONGEST_WAIT)
 
-    def _insert_once(self, client: Client, block: Columns) -> None:
+    def _insert_once(self, client: Client, block: Columns, settings: dict[str, object]) -> None:
         context = self._contexts.get(block.table)
         if context is None:
             columns = COLUMNS[block.table]
             context = client.create_insert_context(block.table, columns, column_oriented=True)
             self._contexts[block.table] = context
         context.req_block_size = block.count  # one block: what arrives in two may become visible in two
+        context.settings = settings
         context.data = block.data
         try:
             client.insert(context=context)

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import re
+import socket
 import sys
 import tempfile
 from email.parser import BytesParser
@@ -122,8 +123,18 @@ class Handler(BaseHTTPRequestHandler):
         with tempfile.NamedTemporaryFile(suffix=".native") as file:
             file.write(data)
             file.flush()
+            if self._client_is_gone():  # a server reads the body while the query runs, and ends it with an error then
+                raise ConnectionResetError("Code: 210. DB::Exception: the client is gone")
             connection.query(f"{head} FROM INFILE {quoted(file.name)} FORMAT Native")
         return b""
+
+    def _client_is_gone(self) -> bool:
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _fail(self, status: int, code: int, text: str) -> None:
         self._answer(status, text.encode() + b"\n", {"X-ClickHouse-Exception-Code": str(code)})
