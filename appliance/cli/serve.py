@@ -69,6 +69,7 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
 
     from appliance.app import create_app
     from appliance.cli.demo import Demo
+    from appliance.ingest.http import BoundedHttpProtocol
 
     listener = _listen(host, port)
     bound = cast("tuple[str, int]", listener.getsockname())[1]  # IPv6 has two more parts
@@ -92,7 +93,7 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
         uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=BoundedHttpProtocol,
             lifespan="on",
             log_config=None,
             access_log=False,
