@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-HISTORY_EVENTS: Final = 240  # enough for sparklines with a shape, few enough to be there in a second
-HISTORY_SECONDS: Final = 24 * 3600
+HISTORY_EVENTS: Final = 400  # enough for sparklines with a shape, few enough to be there in some seconds
+HISTORY_SECONDS: Final = 48 * 3600  # a day, and the day before it to compare with
 
 _WEBKIT: Final = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
 _CHROME: Final = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
@@ -32,6 +32,7 @@ class Fault(Struct, frozen=True):
     page: str
     level: str = "error"
     handled: bool = False
+    began: float = HISTORY_SECONDS  # seconds before the demo started; the shop got worse lately
     context: tuple[str, ...] = ()  # source lines around the last frame, the middle one at fault
 
 
@@ -61,11 +62,12 @@ FAULTS: Final = (
     ),
     Fault(
         3, "AbortError", "The user aborted a request.",
-        (("src/search/suggest.ts", "fetchSuggestions", 40),), "/search", level="warning",
+        (("src/search/suggest.ts", "fetchSuggestions", 40),), "/search", level="warning", began=30 * 3600,
     ),
     Fault(
         2, "RangeError", "Invalid time value",
-        (("src/orders/date.ts", "formatDelivery", 9), ("src/orders/list.tsx", "OrderRow", 64)), "/orders",
+        (("src/orders/date.ts", "formatDelivery", 9), ("src/orders/list.tsx", "OrderRow", 64)),
+        "/orders", began=9 * 3600,
     ),
     Fault(
         1, "SyntaxError", "Unexpected token '<', \"<!DOCTYPE \"... is not valid JSON",
@@ -82,7 +84,8 @@ def envelope(draw: random.Random, now: float, age: float = 0.0) -> tuple[bytes, 
         now: seconds since the epoch.
         age: how many seconds ago it happened.
     """
-    (fault,) = draw.choices(FAULTS, [fault.weight for fault in FAULTS])
+    there = [fault for fault in FAULTS if fault.began >= age]
+    (fault,) = draw.choices(there, [fault.weight for fault in there])
     ((_, agent),) = draw.choices(_USER_AGENTS, [weight for weight, _ in _USER_AGENTS])
     user = draw.randint(1, 180)
     event: dict[str, Any] = {

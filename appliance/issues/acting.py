@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never, cast
 
 from msgspec import Struct
 from sqlalchemy import insert, select, update
@@ -21,6 +21,7 @@ from appliance.issues.views import (
     IssueAction,
     IssueActionError,
     IssueNotFoundError,
+    IssueState,
     Reopen,
     ResolveIn,
     ResolveNow,
@@ -91,21 +92,32 @@ async def change_states(
     changes: list[IssueChange] = []
     issues = await find_all(session, actor, issue_ids)
     notes: list[tables.Row] = []
+    before: set[IssueState | Literal[""]] = set()
     for issue in issues:
+        was = _plain_state(issue)
         if not _apply(issue, action, now):
             unchanged.append(issue.id)
             continue
         changed.append(issue.id)
+        before.add(was)
         notes.append(note_of(issue.id, actor, now, *_words(action)))
         if isinstance(action, ResolveNow | ResolveIn):
             changes.append(_resolved(issue, now))
     await session.flush()
     await tables.run(await session.connection(), insert(tables.ACTIVITY), notes)
     return Acted(
-        ActionResult(changed=tuple(changed), unchanged=tuple(unchanged)),
+        ActionResult(
+            changed=tuple(changed), unchanged=tuple(unchanged), before=before.pop() if len(before) == 1 else ""
+        ),
         changes,
         frozenset(issue.project_id for issue in issues),
     )
+
+
+def _plain_state(issue: IssueModel) -> IssueState | Literal[""]:
+    """The state, when it is the whole of it: not resolved in a release, ignored until something, or a regression."""
+    more = issue.resolved_in or issue.ignored_until or issue.ignored_until_count or issue.regressed_at
+    return "" if more else cast("IssueState", issue.state)
 
 
 def note_of(issue_id: int, actor: Actor, now: int, action: str, detail: str = "") -> tables.Row:

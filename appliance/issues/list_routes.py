@@ -16,6 +16,7 @@ from appliance.accounts.access import Actor, Permission, requires
 from appliance.accounts.guards import access_of
 from appliance.hookspecs import Clock
 from appliance.issues.deps import Acting, AnyRequest, Feed, Issues, PathText, Time
+from appliance.issues.list_figures import tiles
 from appliance.issues.list_page import (
     HOUR,
     MENUS,
@@ -44,6 +45,10 @@ from appliance.web.pages import Shell, ShellProject, is_htmx, page, redirect, to
 
 DAY: Final = 24 * HOUR
 PAGE_SIZE: Final = 25  # fills a screen; each row costs a sparkline
+FIGURES_SECONDS: Final = 0.015  # the list waits so long for the figures above it; then they follow by themselves
+
+# The action that brings a state back.
+TAKES_BACK: Final = {"open": "reopen", "resolved": "resolve", "ignored": "ignore"}
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -75,7 +80,26 @@ async def issue_list(
     if is_htmx(request) and request.query_params.get("part") == "rows":
         return page(request, "issues/rows.html", **_rows_context(actor, listing), oob=True)
     shown = await _list_context(request, actor, issues, listing)
-    return page(request, "issues/results.html" if is_htmx(request) else "issues/list.html", **shown)
+    if is_htmx(request):
+        return page(request, "issues/results.html", **shown)
+    figures = await issues.figures(actor, listing.parsed.query.project_ids, wait=FIGURES_SECONDS)
+    may_look = actor.may(Permission.SYSTEM_READ)
+    return page(request, "issues/list.html", **shown, tiles=tiles(listing.address, figures, system=may_look))
+
+
+@get("/issues/figures", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
+async def issue_figures(request: AnyRequest, actor: Acting, issues: Issues) -> Template:
+    """The figures above the list, for a list that did not wait for them; without a script a page of its own."""
+    address, project = _address(request)
+    figures = await issues.figures(actor, (project.id,) if project else ())
+    return page(
+        request,
+        "issues/figures.html",
+        fragment="figures",
+        heading=f"Issues of {project.name}" if project else "Issues",
+        address=address,
+        tiles=tiles(address, figures, system=actor.may(Permission.SYSTEM_READ)),
+    )
 
 
 @get("/issues/values/{name:str}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
@@ -109,16 +133,16 @@ async def issue_actions(
     ids = picked_ids(form)
     action = str(form.get("action", ""))
     back = str(form.get("back", "/issues"))
-    tone = "good"
+    tone, undo = "good", None
     try:
-        said = await _act(actor, issues, ids, action)
+        said, undo = await _act(actor, issues, ids, action)
     except (IssueActionError, IssueNotFoundError) as error:
         said, tone = str(error), "bad"
     if not is_htmx(request):
         return redirect(request, back if back.startswith("/issues?") else "/issues")
     listing = await _listing(actor, issues, clock, *_address(request, back))
     shown = await _list_context(request, actor, issues, listing)
-    return page(request, "issues/results.html", headers=toast(said, tone), **shown)
+    return page(request, "issues/results.html", headers=toast(said, tone, undo), **shown)
 
 
 @get("/issues/live", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
@@ -131,7 +155,10 @@ async def issue_live(request: AnyRequest, actor: Acting, issues: Issues, feed: F
     return live.stream(actor.user_id, news(actor, issues, feed, clock, wanted), lambda: access.still(request, actor))
 
 
-async def _act(actor: Actor, issues: IssueService, ids: tuple[int, ...], action: str) -> str:
+async def _act(
+    actor: Actor, issues: IssueService, ids: tuple[int, ...], action: str
+) -> tuple[str, dict[str, Any] | None]:
+    """Do it; what to say, and the form that takes it back when that is possible."""
     if not ids:
         raise IssueActionError("Select an issue first.")
     if action == "merge":
@@ -141,14 +168,17 @@ async def _act(actor: Actor, issues: IssueService, ids: tuple[int, ...], action:
         found = [(await issues.issue(actor, issue_id)).issue for issue_id in ids]
         target = max(found, key=lambda issue: (issue.event_count, -issue.id))
         merged = await issues.merge(actor, target.id, [issue.id for issue in found if issue.id != target.id])
-        return f"Merged {len(merged.merged)} into #{merged.issue_id}."
+        return f"Merged {len(merged.merged)} into #{merged.issue_id}.", None
     actions = {"resolve": ResolveNow(), "ignore": Ignore(), "reopen": Reopen()}
     if action not in actions:
         raise IssueActionError("Choose what to do with the selected issues.")
     done = await issues.act(actor, ids, actions[action])
     words = {"resolve": "Resolved", "ignore": "Ignored", "reopen": "Reopened"}[action]
     count = len(done.changed)
-    return f"{words} {count} issue{'' if count == 1 else 's'}." if count else "They already were so."
+    if not count:
+        return "They already were so.", None
+    undo = {"action": TAKES_BACK[done.before], "id": list(done.changed)} if done.before else None
+    return f"{words} {count} issue{'' if count == 1 else 's'}.", undo
 
 
 def picked_ids(form: FormMultiDict) -> tuple[int, ...]:
@@ -247,5 +277,8 @@ async def _list_context(request: AnyRequest, actor: Actor, issues: IssueService,
 def _spark_title(listing: Listing) -> str:
     if not listing.found.start:
         return "Trend"
+    if listing.address.period:
+        name = PERIODS[listing.address.period][0].lower()
+        return name.removeprefix("last ").replace(" hours", "\u202fh").replace("hour", "1\u202fh")
     hours = math.ceil((listing.now - listing.found.start) / HOUR)
-    return f"{hours} h" if hours <= 48 else f"{round(hours / 24)} days"
+    return f"{hours}\u202fh" if hours <= 48 else f"{round(hours / 24)} days"

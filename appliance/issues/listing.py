@@ -169,6 +169,8 @@ def _conditions(query: IssueQuery, project_ids: Sequence[int]) -> list[ColumnEle
         conditions.append(IssueModel.kind.in_(_storable(query.kinds)))
     if query.start:
         conditions.append(IssueModel.last_seen >= query.start)
+    if query.opened:
+        conditions.append(IssueModel.first_seen >= query.opened)
     if query.releases:
         named = IssueReleaseModel.release.in_(_storable(query.releases))
         in_release = and_(IssueReleaseModel.issue_id == IssueModel.id, named)

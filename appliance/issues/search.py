@@ -43,7 +43,7 @@ _STATES: Final[dict[str, StateFilter]] = {
     "archived": "ignored",
     "any": "all",
 }
-_KNOWN: Final = ("is", "state", "level", "kind", "tag", "before", "after", "text", *_PLAIN)
+_KNOWN: Final = ("is", "state", "level", "kind", "tag", "before", "after", "opened-after", "text", *_PLAIN)
 
 
 def parse_search(text: str, base: IssueQuery | None = None) -> ParsedSearch:
@@ -83,6 +83,7 @@ class _Parser:
             "tag": self._tag,
             "before": lambda value: self._time("before", "end", value),
             "after": lambda value: self._time("after", "start", value),
+            "opened-after": lambda value: self._time("opened-after", "opened", value),
             "text": self._word,
         }
 

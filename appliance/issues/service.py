@@ -18,6 +18,7 @@ from appliance.accounts.access import Actor, Permission
 from appliance.hookspecs import BadCursorError, Clock, EventFilter, EventStore, IssueChange, Page
 from appliance.issues import acting, listing, merging, reading, trends
 from appliance.issues.feed import IssueFeed
+from appliance.issues.figures import FigureCache, ListFigures
 from appliance.issues.grouping import WhyGrouped, read_explanation
 from appliance.issues.models import IssueActivityModel, IssueModel
 from appliance.issues.scope import MAX_HASHES, find_issue, hashes_of, visible_projects
@@ -60,6 +61,7 @@ class IssueService:
         self._store = store
         self._clock = clock
         self._feed = feed or IssueFeed()
+        self._figures = FigureCache(database, store, clock)
 
     # ── lists ──
 
@@ -86,6 +88,14 @@ class IssueService:
         """How many issues stand in each state; of all projects when none are named."""
         async with self._database.read() as session:
             return await listing.count_states(session, await visible_projects(session, actor, project_ids))
+
+    async def figures(
+        self, actor: Actor, project_ids: Collection[int] = (), *, wait: float | None = None
+    ) -> ListFigures | None:
+        """What stands above the list, some seconds old; None when it is not there after `wait` seconds."""
+        async with self._database.read() as session:
+            visible = await visible_projects(session, actor, project_ids)
+        return await self._figures.of(visible, wait)
 
     async def filter_values(
         self, actor: Actor, name: str, *, project_ids: Collection[int] = (), prefix: str = ""

@@ -92,6 +92,7 @@ class IssueQuery(Struct, frozen=True, kw_only=True):
     text: tuple[str, ...] = ()  # words or quoted phrases; all must stand in title, culprit or type
     start: int = 0  # seen at or after; 0: any time
     end: int = 0  # seen before; 0: until now
+    opened: int = 0  # first seen at or after; 0: any time
     sort: IssueSort = "last_seen"
     limit: int = 25  # at most MAX_LIST
     cursor: str = ""  # from the last answer
@@ -266,6 +267,8 @@ class ActionResult(Struct, frozen=True, kw_only=True):
 
     changed: tuple[int, ...]
     unchanged: tuple[int, ...] = ()
+    # The one state that all of the changed were in, when setting it again brings back what there was; else "".
+    before: IssueState | Literal[""] = ""
 
 
 class MergeResult(Struct, frozen=True, kw_only=True):

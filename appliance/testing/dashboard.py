@@ -30,6 +30,7 @@ from appliance.alerts.schemas import AlertItem, Listing
 from appliance.alerts.service import AlertService
 from appliance.hookspecs import Clock, EventFilter, Page
 from appliance.issues.feed import IssueFeed
+from appliance.issues.figures import ListFigures
 from appliance.issues.routes import routes as issue_routes
 from appliance.issues.service import IssueService
 from appliance.issues.views import (
@@ -43,6 +44,7 @@ from appliance.issues.views import (
     IssueNotFoundError,
     IssueOverview,
     IssueQuery,
+    IssueState,
     IssueSummary,
     MergeResult,
     ResolveIn,
@@ -125,6 +127,15 @@ class MadeUpIssues(IssueService):
             raise IssueNotFoundError("There is no such event.")
         return made_up.event_detail(issue, self.now, withheld=issue.id == 3)
 
+    async def figures(
+        self, actor: Actor, project_ids: Collection[int] = (), *, wait: float | None = None
+    ) -> ListFigures | None:
+        """A day like the one before, with more of everything."""
+        return ListFigures(
+            since=self.now - 24 * 3_600_000_000, new=5, new_before=3, events=12_408, events_before=10_515,
+            users=932, users_before=970, not_kept=12, not_kept_reason="rate_limited",
+        )  # fmt: skip
+
     async def filter_values(
         self, actor: Actor, name: str, *, project_ids: Collection[int] = (), prefix: str = ""
     ) -> builtins.list[str]:
@@ -136,10 +147,12 @@ class MadeUpIssues(IssueService):
         self.done.append((tuple(issue_ids), action))
         state = "resolved" if isinstance(action, ResolveNow | ResolveIn) else "open"
         state = "ignored" if isinstance(action, Ignore) else state
-        changed = tuple(item.id for item in self.items if item.id in issue_ids and item.state != state)
+        hit = [item for item in self.items if item.id in issue_ids and item.state != state]
+        changed = tuple(item.id for item in hit)
+        before: set[IssueState] = {item.state for item in hit}
         new: Any = {"state": state, "resolved_at": self.now if state == "resolved" else None, "regressed_at": None}
         self.items = [structs.replace(item, **new) if item.id in changed else item for item in self.items]
-        return ActionResult(changed=changed)
+        return ActionResult(changed=changed, before=before.pop() if len(before) == 1 else "")
 
     async def merge(self, actor: Actor, target_id: int, source_ids: Sequence[int]) -> MergeResult:
         """Take the sources away."""

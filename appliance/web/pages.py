@@ -109,14 +109,17 @@ def redirect(request: AnyRequest, path: str) -> Response[Any]:
     return Redirect(path, status_code=303)
 
 
-def toast(text: str, tone: str = "good") -> dict[str, str]:
+def toast(text: str, tone: str = "good", undo: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Headers that make the page's script show a sentence for some seconds, announced politely.
 
     Args:
         text: what happened.
         tone: good or bad.
+        undo: fields that the page's form for many (`#bulk`) posts to take it back, for a button beside the sentence.
     """
-    return {"HX-Trigger": json.dumps({"toast": {"text": text, "tone": tone}})}  # ASCII: it is a header
+    return {
+        "HX-Trigger": json.dumps({"toast": {"text": text, "tone": tone} | ({"undo": dict(undo)} if undo else {})})
+    }  # ASCII: it is a header
 
 
 def is_htmx(request: AnyRequest) -> bool:

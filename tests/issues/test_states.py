@@ -162,3 +162,28 @@ async def test_a_resolved_overflow_issue_comes_back_when_there_is_more(
     await issues.act(MEMBER, [changes[1].issue_id], ResolveNow())
     changes = await record([event_row(3, timestamp=NOW + HOUR)], new_issues_per_hour=1)
     assert [change.change for change in changes] == ["regressed"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "before"),
+    [
+        (Reopen(), ResolveNow(), "open"),
+        (ResolveNow(), Reopen(), "resolved"),
+        (Ignore(), ResolveNow(), "ignored"),
+        (ResolveIn(release="1.2"), Reopen(), ""),
+        (Ignore(more_events=5), Reopen(), ""),
+    ],
+)
+async def test_an_action_names_the_state_that_takes_it_back_when_that_is_all_there_was(
+    issues: IssueService, record: Record, event_row: MakeRow, first: IssueAction, then: IssueAction, before: str
+) -> None:
+    issue = await opened(issues, record, event_row(1), first)
+    assert (await issues.act(MEMBER, [issue], then)).before == before
+
+
+async def test_issues_of_several_states_are_not_taken_back_as_one(
+    issues: IssueService, record: Record, event_row: MakeRow
+) -> None:
+    ignored = await opened(issues, record, event_row(1), Ignore())
+    still_open = await opened(issues, record, event_row(2), Reopen())
+    assert (await issues.act(MEMBER, [ignored, still_open], ResolveNow())).before == ""

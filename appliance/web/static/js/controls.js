@@ -2,17 +2,35 @@
 
 document.documentElement.classList.add("js");
 
+const SHOWN = 8000; // ms; with something to press twice that, and as long as it is pointed at or has the focus
+
 export function toast(text, tone = "", action = null) {
   const place = document.getElementById("toast");
   if (!place || !text) return;
   const note = document.createElement("div");
   note.className = tone;
-  note.textContent = text;
-  if (action) {
-    note.append(" ", action);
-  }
+  const words = document.createElement("span");
+  words.textContent = text;
+  note.append(words);
+  if (action) note.append(action);
   place.append(note);
-  setTimeout(() => note.remove(), 8000);
+  const leave = () => (note.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : note.remove());
+  setTimeout(leave, action ? 2 * SHOWN : SHOWN);
+}
+
+// A button that posts what takes an action back, to where its form posts, and shows the list that comes of it.
+function undoing(values) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "btn small";
+  button.textContent = "Undo";
+  button.addEventListener("click", () => {
+    const list = document.getElementById("issues");
+    if (!list || !window.htmx) return;
+    button.closest("#toast > *").remove();
+    window.htmx.ajax("POST", "/issues/actions", { target: "#issues", swap: "outerHTML", values: { ...values, back: list.dataset.address } });
+  });
+  return button;
 }
 
 function once(root, selector, name, set) {
@@ -66,7 +84,7 @@ document.addEventListener("htmx:configRequest", (event) => {
   const token = document.querySelector('meta[name="csrf-token"]')?.content;
   if (token) event.detail.headers["X-CSRFToken"] = token;
 });
-document.addEventListener("toast", (event) => toast(event.detail.text, event.detail.tone));
+document.addEventListener("toast", (event) => toast(event.detail.text, event.detail.tone, event.detail.undo ? undoing(event.detail.undo) : null));
 document.addEventListener("htmx:sendError", () => toast("The server did not answer. What you see is the last that it said.", "bad"));
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.xhr.status === 401) location.assign("/sign-in");
