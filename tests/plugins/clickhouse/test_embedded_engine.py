@@ -111,12 +111,12 @@ async def test_an_insert_refused_for_memory_is_done_in_smaller_blocks(
     sizes: list[int] = []
     real = Writer._insert_once
 
-    def short_of_memory(self: Writer, client: Client, block: object) -> None:
+    def short_of_memory(self: Writer, client: Client, block: object, settings: dict[str, object]) -> None:
         sizes.append(block.count)  # pyright: ignore[reportAttributeAccessIssue]
         if block.count > 4:  # pyright: ignore[reportAttributeAccessIssue]
             # A real refusal by the engine: it may use less than it needs for a scan.
             client.query("SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000")
-        real(self, client, block)  # pyright: ignore[reportArgumentType]
+        real(self, client, block, settings)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(Writer, "_insert_once", short_of_memory)
     async with temporary_store(tmp_path / "clickhouse", FakeClock(NOW)) as store:
@@ -130,7 +130,7 @@ async def test_an_insert_refused_for_memory_is_done_in_smaller_blocks(
 async def test_memory_that_does_not_come_back_is_unavailable_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Writer, client: Client, block: object) -> None:
+    def refuse(self: Writer, client: Client, block: object, settings: dict[str, object]) -> None:
         client.query("SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000")
 
     monkeypatch.setattr(Writer, "_insert_once", refuse)
