@@ -267,6 +267,11 @@ class Core:
             site_url=services.site_url,
             memory_bytes=host.memory_bytes(),
             cpus=host.cpus(),
+            without=[
+                name
+                for name, plugin in self._plugins.plugins.items()
+                if not {"register_protocols", "register_processors"} & set(plugin.hooks)
+            ],
         )
         return Pipeline(
             config=self._config,

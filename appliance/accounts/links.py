@@ -105,6 +105,17 @@ async def use_link(session: AsyncSession, purpose: LinkPurpose, secret: str, now
     return link.user_id
 
 
+async def end_links(session: AsyncSession, user_id: int) -> None:
+    """End what an old password led to, when there is a new one: reset links, and sign-ins that wait for a code."""
+    await session.execute(
+        delete(LinkModel).where(
+            LinkModel.user_id == user_id,
+            LinkModel.purpose.in_((LinkPurpose.RESET, LinkPurpose.SECOND_FACTOR)),
+            LinkModel.used_at.is_(None),
+        )
+    )
+
+
 async def prune_links(session: AsyncSession, now: int) -> None:
     """Remove those that expired, and used ones after a month."""
     await session.execute(

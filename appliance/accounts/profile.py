@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.accounts import audit
 from appliance.accounts.access import Actor, InvalidInputError, NotSignedInError, Permission
 from appliance.accounts.inputs import MAX_NAME, clean
+from appliance.accounts.links import end_links
 from appliance.accounts.models import UserModel
 from appliance.accounts.passwords import PasswordHasher, password_problem
 from appliance.accounts.sessions import Opened, Sessions, close_all
@@ -113,6 +114,7 @@ class Profile:
 
     async def _renew(self, session: AsyncSession, actor: Actor, client: Client, action: str) -> Opened:
         await close_all(session, actor.user_id)
+        await end_links(session, actor.user_id)
         audit.record(session, actor, action, self._clock.now(), target=actor.email)
         return await self._sessions.open(session, actor.user_id, address=client.address, user_agent=client.user_agent)
 

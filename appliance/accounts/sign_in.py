@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts import audit
 from appliance.accounts.access import InvalidInputError, NotFoundError, Role
 from appliance.accounts.inputs import MAX_NAME, clean, email_key
-from appliance.accounts.links import LinkPurpose, find_link, make_link, use_link
-from appliance.accounts.models import LinkModel, UserModel
+from appliance.accounts.links import LinkPurpose, end_links, find_link, make_link, use_link
+from appliance.accounts.models import UserModel
 from appliance.accounts.passwords import PasswordHasher, password_problem
 from appliance.accounts.sessions import Opened, Sessions, actor_of, close_all
 from appliance.accounts.throttle import ADDRESS_FACTOR, Throttle, account_key, address_key
@@ -163,12 +163,7 @@ class SignIn:
             user = await self._user_of(session, LinkPurpose.RESET, secret, now)
             user.password_hash = hashed
             await close_all(session, user.id)
-            # A challenge that the old password opened ends with it.
-            await session.execute(
-                update(LinkModel)
-                .where(LinkModel.user_id == user.id, LinkModel.purpose == LinkPurpose.SECOND_FACTOR)
-                .values(used_at=now)
-            )
+            await end_links(session, user.id)
             audit.record(session, await actor_of(session, user), "user.password_reset", now, target=user.email)
         await self._throttle.clear(account_key(user.email_key))
 

@@ -22,7 +22,7 @@ from appliance.accounts.access import (
     Role,
 )
 from appliance.accounts.inputs import MAX_EMAIL, MAX_NAME, clean, email_key, email_problem
-from appliance.accounts.links import IssuedLink, LinkPurpose, make_link
+from appliance.accounts.links import IssuedLink, LinkPurpose, end_links, make_link
 from appliance.accounts.models import LinkModel, ProjectMemberModel, UserModel
 from appliance.accounts.passwords import PasswordHasher, password_problem
 from appliance.accounts.sessions import close_all
@@ -194,6 +194,7 @@ class Users:
             user = await self._changeable(session, actor, user_id)
             user.password_hash = hashed
             await close_all(session, user.id)
+            await end_links(session, user.id)
             audit.record(session, actor, "user.password_set", self._clock.now(), target=user.email)
 
     async def remove_two_factor(self, actor: Actor, user_id: int) -> None:

@@ -6,12 +6,12 @@ becomes must not depend on what somebody answers today.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from appliance.clock import SystemClock
 from appliance.config import Config, Mail, PluginsTable
@@ -35,7 +35,15 @@ class _Options(Struct, kw_only=True):
     max_body: int
 
 
-def worker_options(config: Config, *, data_dir: Path, site_url: str, memory_bytes: int, cpus: float) -> JsonObject:
+def worker_options(
+    config: Config,
+    *,
+    data_dir: Path,
+    site_url: str,
+    memory_bytes: int,
+    cpus: float,
+    without: Collection[str] = (),
+) -> JsonObject:
     """What the parent sends its worker: of the configuration only what protocols and processors may need.
 
     Args:
@@ -44,11 +52,12 @@ def worker_options(config: Config, *, data_dir: Path, site_url: str, memory_byte
         site_url: without a trailing slash.
         memory_bytes: of the whole appliance.
         cpus: of the whole appliance.
+        without: plugins that bring neither; a process that reads what strangers sent gets none of their secrets.
     """
     return msgspec.to_builtins(
         _Options(
-            plugins=config.plugins,
-            tables=config.plugin_tables,
+            plugins=structs.replace(config.plugins, disabled=[*config.plugins.disabled, *without]),
+            tables={name: table for name, table in config.plugin_tables.items() if name not in without},
             source=str(config.source or ""),
             sender=config.mail.sender,
             data_dir=str(data_dir),

@@ -116,14 +116,20 @@ def handle_unprocessable(request: AnyRequest, error: Exception) -> Response[Any]
 
 def handle_unavailable(request: AnyRequest, error: Exception) -> Response[Any]:
     """For `StoreUnavailableError`: the store says to try again."""
-    _log.warning("store_unavailable", path=request.url.path, request_id=request_id(request), error=str(error))
+    _log.warning("store_unavailable", path=_logged(request), request_id=request_id(request), error=str(error))
     return error_response(request, 503, "", headers={"Retry-After": "5"})
 
 
 def handle_anything(request: AnyRequest, error: Exception) -> Response[Any]:
     """What nobody expected: logged with its trace, shown without it."""
-    _log.error("request_failed", path=request.url.path, request_id=request_id(request), exc_info=error)
+    _log.error("request_failed", path=_logged(request), request_id=request_id(request), exc_info=error)
     return error_response(request, 500)
+
+
+def _logged(request: AnyRequest) -> str:
+    """The path without the secret of a one-time link."""
+    secret = request.path_params.get("secret")
+    return request.url.path.replace(str(secret), "…") if secret else request.url.path
 
 
 def _sign_in(request: AnyRequest) -> Response[Any]:
