@@ -11,9 +11,8 @@ from appliance.hookspecs import Secret
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
 
-# The embedded engine without a cap takes 0.9 of the machine and was killed in 500 and 700 MB cgroups. Measured: with
-# 400 MB for the engine and 200 MB a query, two million rows under inserts, merges and dashboard queries stay below
-# 584 MB anonymous.
+# The embedded engine without a cap takes 0.9 of the machine and was killed in 500 and 700 MB cgroups. Measured: 300 MB
+# for the engine and 150 MB a query served two million rows under inserts, merges and dashboard queries in a 600 MB one.
 SMALL_APPLIANCE: Final = 2 * GIB
 MIN_SERVER_MEMORY: Final = 250 * MIB  # the least with which 2.1 million rows were served in a 480 MB cgroup
 MIN_QUERY_MEMORY: Final = 100 * MIB  # a 1,000-event insert needs 20-30 MB, a merge beside it the rest
@@ -58,7 +57,7 @@ def derive_caps(config: ClickHouseConfig, memory_bytes: int, cpus: float) -> Cap
     """
     memory = memory_bytes or SMALL_APPLIANCE
     beyond = max(0, memory - SMALL_APPLIANCE)
-    share = min(memory, SMALL_APPLIANCE) // 5  # 400 MB of 2 GiB: Python, spool and the page cache need the rest
+    share = min(memory, SMALL_APPLIANCE) * 3 // 20  # 300 MB of 2 GiB: what all of it may hold together is 480 MB
     server = config.server_memory or max(MIN_SERVER_MEMORY, share + beyond * 2 // 5)
     query = config.query_memory or max(MIN_QUERY_MEMORY, server // 2)
     threads = config.threads or max(1, min(8, round(cpus)))

@@ -21,6 +21,12 @@ _SETTINGS: Final = """
     fsync_after_insert = 1, fsync_part_directory = 1,
     min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1
 """
+# Of tables with payloads: merge column by column and few rows at a time. A merge of ten 1,000-event parts took 190-250
+# MB otherwise, more than everything else together; this way 110-190, at the same cost in time.
+_MERGE_PAYLOADS: Final = """,
+    vertical_merge_algorithm_min_rows_to_activate = 1, vertical_merge_algorithm_min_columns_to_activate = 1,
+    merge_max_block_size = 256
+"""
 _TIME: Final = "DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1))"
 _LABEL: Final = "LowCardinality(String)"
 # Larger blocks for the one big column: payloads of a group resemble each other, and a 10 KB event takes 1.3 KB then.
@@ -38,11 +44,11 @@ class Migration(Struct, frozen=True):
     statements: tuple[str, ...]
 
 
-def _table(name: str, columns: str, order: str, day: str = "received_at") -> str:
+def _table(name: str, columns: str, order: str, day: str = "received_at", settings: str = "") -> str:
     return f"""
         CREATE TABLE IF NOT EXISTS {name} ({columns})
         ENGINE = MergeTree PARTITION BY toDate({day}) ORDER BY ({order})
-        SETTINGS {_SETTINGS}
+        SETTINGS {_SETTINGS}{settings}
     """
 
 
@@ -130,7 +136,7 @@ MIGRATIONS: Final = (
         1,
         "the first tables",
         (
-            _table("events", _EVENTS, "project_id, group_hash, timestamp"),
+            _table("events", _EVENTS, "project_id, group_hash, timestamp", settings=_MERGE_PAYLOADS),
             _table("event_ids", _EVENT_IDS, "id_hash"),
             _table("measurements", _MEASUREMENTS, "project_id, metric, timestamp"),
             _table("page_views", _PAGE_VIEWS, "project_id, timestamp"),
