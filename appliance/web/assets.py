@@ -21,6 +21,12 @@ from msgspec import Struct
 STATIC: Final = Path(__file__).parent / "static"
 FOREVER: Final = "public, max-age=31536000, immutable"
 STYLES: Final = "css/app.css"
+PREFETCH: Final = "prefetch.speculationrules"  # which links a browser may fetch when they are pointed at
+_OWN_TYPES: Final = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".speculationrules": "application/speculationrules+json",
+}
 _COMPRESSED: Final = frozenset({".css", ".js", ".svg", ".json", ".html"})
 _SMALL: Final = 512  # bytes; below it compression gains less than its header costs
 
@@ -106,7 +112,7 @@ def _read(directory: Path) -> dict[str, Asset]:
 
 
 def _asset(suffix: str, body: bytes) -> Asset:
-    kind = {".js": "text/javascript", ".mjs": "text/javascript"}.get(suffix) or mimetypes.types_map.get(suffix, "")
+    kind = _OWN_TYPES.get(suffix) or mimetypes.types_map.get(suffix, "")
     text = suffix in _COMPRESSED and len(body) > _SMALL
     return Asset(
         content_type=f"{kind}; charset=utf-8" if kind.startswith("text/") else kind or "application/octet-stream",

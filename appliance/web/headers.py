@@ -31,6 +31,7 @@ HEADERS: Final = (
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def request_id(scope: Scope) -> str:
@@ -50,3 +51,6 @@ async def add_headers(message: Message, scope: Scope) -> None:
         if name not in headers:
             headers[name] = value
     headers["x-request-id"] = request_id(scope)
+    if scope["type"] == "http" and scope["method"] not in SAFE and "clear-site-data" not in headers:
+        # What was fetched ahead for links that were pointed at may not show how things stood before.
+        headers["clear-site-data"] = '"prefetchCache"'

@@ -20,6 +20,7 @@ from litestar.utils.scope.state import ScopeState
 from msgspec import Struct, field
 
 from appliance.web import headers
+from appliance.web.assets import PREFETCH
 from appliance.web.templating import PageEngine
 
 AnyRequest = Request[Any, Any, State]
@@ -96,6 +97,9 @@ def page(
     if is_htmx(request):
         shown["layout"] = cast("PageEngine", request.app.template_engine).block(fragment)
     sent = {"Cache-Control": "no-store", "Vary": "HX-Request", **(headers or {})}
+    if shown["actor"] is not None and not is_htmx(request):
+        rules = cast("PageEngine", request.app.template_engine).asset(PREFETCH)
+        sent["Speculation-Rules"] = f'"{rules}"'
     return Template(template, context=shown, status_code=status, headers=sent, media_type=MediaType.HTML)
 
 

@@ -69,6 +69,10 @@ class PageEngine(JinjaTemplateEngine):
         super().__init__(engine_instance=env)
         self._blocks: dict[str, Template] = {}
 
+    def asset(self, name: str) -> str:
+        """The address of a static file, as templates get it."""
+        return str(cast("Callable[[str], str]", self.engine.globals["asset"])(name))
+
     def block(self, name: str) -> Template:
         """A layout that shows one block alone: what an htmx request gets of a page that extends it."""
         if not name.isidentifier():
