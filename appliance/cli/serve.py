@@ -58,6 +58,8 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
         environment = {**os.environ, **_PROCESS_ENVIRONMENT}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this command again
     context.prepare()
+    # The embedded engine passes each insert through a temporary file: on disk, where a tmpfs would count as memory.
+    os.environ["TMPDIR"] = str(context.data_dir / "tmp")
     for warning in exposed_secrets(context.config):
         click.echo(f"condev: warning: {warning}", err=True)
     _check_exposure(context, host)
