@@ -21,11 +21,8 @@ _HEADER_LIST: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 # "*" and no credentials: ingest reads no cookie, and the SDKs' requests are cors with same-origin credentials, or
-# beacons, whose answer nobody reads. The resource policy lets pages under COEP load what we answer to script tags.
-_CORS: Final[Headers] = [
-    (b"access-control-allow-origin", b"*"),
-    (b"cross-origin-resource-policy", b"cross-origin"),
-]
+# beacons, whose answer nobody reads.
+_CORS: Final[Headers] = [(b"access-control-allow-origin", b"*")]
 
 
 def cors_headers(protocol: Protocol) -> Headers:
