@@ -309,7 +309,8 @@ def test_whatever_happens_to_the_tail_the_records_before_it_survive(tmp_path_fac
     cut = data.draw(st.integers(SEGMENT_HEADER, len(content)), label="cut at")
     found_on_disk = content[:cut] + data.draw(st.binary(max_size=200), label="junk")
     segment.write_bytes(found_on_disk)
-    unharmed = len(os.path.commonprefix([content, found_on_disk]))  # junk may happen to be what stood there
+    differ = (n for n, (was, now) in enumerate(zip(content, found_on_disk, strict=False)) if was != now)
+    unharmed = next(differ, min(len(content), len(found_on_disk)))  # junk may happen to be what stood there
     (directory / "state").unlink()  # as after a power cut: recovery has the segment alone
     survivors = [payload for payload, end in zip(payloads, ends, strict=True) if end <= unharmed]
 
