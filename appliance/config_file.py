@@ -169,16 +169,27 @@ def shown(config: Config) -> dict[str, Any]:
     return values
 
 
-_SECRET_WORDS: Final = re.compile(r"key|secret|token|password|passphrase|url", re.IGNORECASE)
+_SECRET_WORDS: Final = re.compile(r"key|secret|token|pass|auth|cred|sign|hook|dsn|url", re.IGNORECASE)
 
 
 def mask_table(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A raw plugin table for showing: texts under telling names are masked, references are shown as they stand."""
-    masked: dict[str, Any] = {}
-    for key, value in table.items():
-        is_text = isinstance(value, str) and value
-        masked[key] = str(Secret(value)) if is_text and _SECRET_WORDS.search(key) else value
-    return masked
+    """A raw plugin table for showing: texts under telling names are masked, references are shown as they stand.
+
+    So are all texts of tables within it, such as headers: their names are the plugin's user's own.
+    """
+    return {key: _masked(value, _SECRET_WORDS.search(key) is not None) for key, value in table.items()}
+
+
+def _masked(value: object, hide: bool) -> object:
+    if isinstance(value, str):
+        return str(Secret(value)) if hide and value else value
+    if isinstance(value, dict):
+        inner = cast("dict[str, object]", value)
+        is_reference = len(inner) == 1 and not inner.keys().isdisjoint({"env", "file"})
+        return inner if is_reference else {key: _masked(one, True) for key, one in inner.items()}
+    if isinstance(value, list):
+        return [_masked(one, hide) for one in cast("list[object]", value)]
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

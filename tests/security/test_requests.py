@@ -51,7 +51,8 @@ def raw(site: Any, request: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["/projects/{slug}/delete", "/issues/{issue_id}/state", "/users/{user_id}/role", "/alerts/rules", "/sign-out"]
+    "path",
+    ["/projects/{slug}/delete", "/issues/{issue_id}/state", "/users/{user_id}/role", "/alerts/rules", "/sign-out"],
 )
 def test_a_form_with_a_wrong_token_or_from_elsewhere_does_nothing(site: Any, path: str) -> None:
     owner, other = site.people["owner"].session, site.people["elsewhere"].session
@@ -88,7 +89,11 @@ def test_a_form_with_a_wrong_token_or_from_elsewhere_does_nothing(site: Any, pat
 
 def test_no_get_does_what_a_form_does(site: Any) -> None:
     owner = site.people["owner"].session
-    for path in ("/sign-out", f"/projects/{site.ids['slug']}/delete?confirm={site.ids['slug']}", "/alerts/rules/1/delete"):
+    for path in (
+        "/sign-out",
+        f"/projects/{site.ids['slug']}/delete?confirm={site.ids['slug']}",
+        "/alerts/rules/1/delete",
+    ):
         for method in ("GET", "HEAD"):
             answer = site.ask(method, path + ("&" if "?" in path else "?") + "_method=POST", session=owner)
             assert answer.status == 405
@@ -109,9 +114,7 @@ def test_a_session_that_was_planted_before_sign_in_is_worth_nothing(site: Any) -
     assert site.ask("GET", "/account", session=planted).status == 303
     assert site.ask("GET", "/account", session=given[1]).status == 200
     # Signing in again ends nothing of others, and gives yet another.
-    again = site.ask(
-        "POST", "/sign-in", form={**SIGN_IN, "_csrf_token": new_csrf_token(given[1])}, session=given[1]
-    )
+    again = site.ask("POST", "/sign-in", form={**SIGN_IN, "_csrf_token": new_csrf_token(given[1])}, session=given[1])
     assert again.status == 303
     assert given[1] not in again.headers["set-cookie"]
     assert site.ask("POST", "/sign-out", form={}, session=given[1]).status == 303
@@ -173,7 +176,9 @@ def test_signing_in_leads_nowhere_else(site: Any, wanted: str) -> None:
     assert "set-cookie: a=b" not in str(answer.headers)
 
 
-@pytest.mark.parametrize("back", [EVIL, "//evil.example", "/issues/1@evil.example", "/issues/1\r\nX-Evil: 1", "/issues/1?é=\u2028"])
+@pytest.mark.parametrize(
+    "back", [EVIL, "//evil.example", "/issues/1@evil.example", "/issues/1\r\nX-Evil: 1", "/issues/1?é=\u2028"]
+)
 @pytest.mark.parametrize("htmx", [False, True])
 def test_going_back_after_a_form_leads_nowhere_else(site: Any, back: str, htmx: bool) -> None:
     headers = {"hx_request": "true"} if htmx else {}
@@ -190,16 +195,25 @@ def test_odd_addresses_to_go_back_to_are_no_fault_of_ours(site: Any) -> None:
     many = "&".join(f"a{number}=1" for number in range(50))
     for back in (f"/issues?{many}", "//[", "/issues?\x00", "http://[::1"):
         form = {"action": "reopen", "id": site.ids["issue_id"], "back": back}
-        answer = site.ask(
-            "POST", "/issues/actions", session=site.people["owner"].session, form=form, hx_request="true"
-        )
+        answer = site.ask("POST", "/issues/actions", session=site.people["owner"].session, form=form, hx_request="true")
         assert answer.status < 500, back
 
 
 def test_nothing_a_page_says_is_made_from_the_host_header(site: Any) -> None:
     session = site.people["owner"].session
-    for path in ("/issues", "/projects", f"/projects/{site.ids['slug']}/connect", "/account/security", "/sign-in", "/nothing"):
-        for headers in ({"host": "evil.example"}, {"x_forwarded_host": "evil.example"}, {"forwarded": "host=evil.example"}):
+    for path in (
+        "/issues",
+        "/projects",
+        f"/projects/{site.ids['slug']}/connect",
+        "/account/security",
+        "/sign-in",
+        "/nothing",
+    ):
+        for headers in (
+            {"host": "evil.example"},
+            {"x_forwarded_host": "evil.example"},
+            {"forwarded": "host=evil.example"},
+        ):
             answer = site.ask("GET", path, session=session, **headers)
             assert "evil.example" not in answer.text
             assert "evil.example" not in str(answer.headers)
@@ -273,7 +287,9 @@ async def test_under_https_cookies_are_bound_to_the_host(tmp_path: Any) -> None:
 # ── figures for machines ──
 
 
-@pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "x_real_ip", "via", "cf_connecting_ip", "x_forwarded_host"])
+@pytest.mark.parametrize(
+    "header", ["x_forwarded_for", "forwarded", "x_real_ip", "via", "cf_connecting_ip", "x_forwarded_host"]
+)
 def test_metrics_are_not_for_who_comes_through_a_proxy(site: Any, header: str) -> None:
     assert site.ask("GET", "/metrics").status == 200
     assert site.ask("GET", "/metrics", **{header: "127.0.0.1"}).status == 401
@@ -310,7 +326,15 @@ def test_large_forms_and_bodies_are_refused(site: Any) -> None:
 def test_deep_and_broken_bodies_are_refused_in_words(site: Any) -> None:
     token = site.people["owner"].token
     url = f"{site.appliance.url}/api/v1/projects"
-    for body in (b"[" * 100_000, b'{"name":' * 50_000, b"\xff\xfe", b'{"name": "\\ud800"}', b'{"name": "a\\u0000b"}x', b"", b"NaN"):
+    for body in (
+        b"[" * 100_000,
+        b'{"name":' * 50_000,
+        b"\xff\xfe",
+        b'{"name": "\\ud800"}',
+        b'{"name": "a\\u0000b"}x',
+        b"",
+        b"NaN",
+    ):
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         answer = httpx.post(url, content=body, headers=headers, trust_env=False)
         assert 400 <= answer.status_code < 500, body[:20]

@@ -15,7 +15,18 @@ ROOT: Final = Path(__file__).parents[2].resolve()
 CONNECTING: Final = {
     "appliance/http_client.py", "appliance/cli/demo.py", "plugins/clickhouse/engine_server.py", "plugins/smtp.py", "plugins/webhook.py", "plugins/resend.py",
 }  # fmt: skip
-NETWORK: Final = {"httpx", "requests", "urllib3", "aiohttp", "http.client", "urllib.request", "ftplib", "smtplib", "telnetlib", "socket"}
+NETWORK: Final = {
+    "httpx",
+    "requests",
+    "urllib3",
+    "aiohttp",
+    "http.client",
+    "urllib.request",
+    "ftplib",
+    "smtplib",
+    "telnetlib",
+    "socket",
+}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -47,7 +58,9 @@ def test_trusted_requests_are_of_addresses_in_the_configuration() -> None:
         name
         for name, tree in sources()
         for node in ast.walk(tree)
-        if isinstance(node, ast.keyword) and node.arg == "trusted" and not (isinstance(node.value, ast.Constant) and not node.value.value)
+        if isinstance(node, ast.keyword)
+        and node.arg == "trusted"
+        and not (isinstance(node.value, ast.Constant) and not node.value.value)
     }
     assert trusting <= {"plugins/resend.py", "plugins/webhook.py"}
 
@@ -79,7 +92,15 @@ def test_scripts_put_no_text_into_markup() -> None:
     wrong = [
         f"{path.name}: {sign}"
         for path in (ROOT / "appliance/web/static/js").glob("*.js")
-        for sign in ("innerHTML", "outerHTML =", "insertAdjacentHTML", "document.write", "eval(", "new Function", "createContextualFragment")
+        for sign in (
+            "innerHTML",
+            "outerHTML =",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "createContextualFragment",
+        )
         if sign in path.read_text("utf-8")
     ]
     assert wrong == []
@@ -98,7 +119,10 @@ def test_secrets_are_not_compared_with_equals() -> None:
                 continue
             sides = [node.left, *node.comparators]
             # A column compared by the database is an index look-up by a hash; an empty text is no secret.
-            if any(isinstance(side, ast.Constant) or ast.unparse(side).startswith("len(") or "Model" in ast.unparse(side) for side in sides):
+            if any(
+                isinstance(side, ast.Constant) or ast.unparse(side).startswith("len(") or "Model" in ast.unparse(side)
+                for side in sides
+            ):
                 continue
             if any(secret.search(ast.unparse(side).split(".")[-1].lower()) for side in sides):
                 wrong.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
