@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import msgspec
 
-from appliance.decoding.coerce import clean, line
+from appliance.decoding.coerce import clean, text
 from appliance.model import (
     MAX_BREADCRUMBS,
     MAX_EXCEPTIONS,
@@ -92,7 +92,7 @@ def cut_tags(tags: Mapping[str, Json], notes: list[str]) -> dict[str, str]:
     """Tags as the model has them: text to text, within its bounds; what has no value is left out."""
     kept: dict[str, str] = {}
     for key, value in tags.items():
-        found = value if type(value) is str else line(value)
+        found = value if type(value) is str else " ".join(text(value).split())
         if not found or not key:
             continue
         if len(kept) >= MAX_TAGS:

@@ -32,8 +32,11 @@ def text(value: Json) -> str:
 
 
 def line(value: Json) -> str:
-    """A string on one line, without blanks at its ends: for labels such as a release or a user's id."""
-    if value is None:
+    """A string on one line, without blanks at its ends: for labels such as a release or a user's id.
+
+    A container is no label: "". As its JSON it would stand in lists and groups, and hide keys from the scrubber.
+    """
+    if value is None or isinstance(value, (list, dict)):
         return ""
     if type(value) is str and value.isprintable():  # neither controls nor surrogates
         return value.strip()

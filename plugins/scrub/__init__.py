@@ -70,9 +70,10 @@ class ScrubProcessor(Processor):
 
 
 def _walk(walk: Walk, item: Event | Measurement | PageView | Session | Span) -> None:
+    if isinstance(item, Event):
+        _walk_event(walk, item)
+        return
     match item:
-        case Event():
-            _walk_event(walk, item)
         case Measurement():
             item.url, item.route, item.element = walk.text(item.url), walk.text(item.route), walk.text(item.element)
             walk.object(item.attributes)
@@ -82,7 +83,9 @@ def _walk(walk: Walk, item: Event | Measurement | PageView | Session | Span) -> 
             item.url, item.name = walk.text(item.url), walk.text(item.name)
             walk.object(item.attributes)
         case Session():
-            pass  # ids, times and versions
+            pass
+    item.release, item.environment = walk.label(item.release), walk.label(item.environment)
+    item.user_id = walk.label(item.user_id)
 
 
 def _walk_event(walk: Walk, event: Event) -> None:

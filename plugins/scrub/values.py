@@ -125,8 +125,11 @@ class Cleaner:
             found |= Suspicion.TOKENS
         if _BEARER_HINT.search(joined) is not None:
             found |= Suspicion.BEARER
-        # One event in twenty-five has so many digits in a row inside a hexadecimal id.
-        if _LONG_NUMBER in joined.encode("utf-8", "replace").translate(_DIGITS, b" -") and _CARD.search(joined):
+        # One event in twenty-five has so many digits in a row inside a hexadecimal id. Where something else is taken
+        # out, a number that stood inside a word may stand free afterwards.
+        if _LONG_NUMBER in joined.encode("utf-8", "replace").translate(_DIGITS, b" -") and (
+            found or _CARD.search(joined)
+        ):
             found |= Suspicion.CARDS
         return found
 

@@ -12,6 +12,8 @@ from appliance.model import Breadcrumb, Event, Frame, Json, JsonObject, Request,
 from .keys import MAX_KEY, Judgement, Keys
 from .values import FILTERED, Cleaner, Suspicion, is_card
 
+# What a label may be hiding. A user's id may well be a long number or an address: the page set it on purpose.
+_IN_LABELS: Final = Suspicion.PAIRS | Suspicion.TOKENS | Suspicion.BEARER
 _SMALLEST_CARD: Final = 10**12
 _LARGEST_CARD: Final = 10**19
 
@@ -47,6 +49,13 @@ class Walk:
         if self._suspected:
             return self._cleaner.clean(value, self._suspected)
         self._seen.append(value)
+        return value
+
+    def label(self, value: str) -> str:
+        """A text that names something: a release, a user, a function."""
+        if self._suspected:
+            return self._cleaner.clean(value, self._suspected & _IN_LABELS) if value else value
+        self._seen.append(value.replace("@", " ") if "@" in value else value)  # not to be suspected of mail
         return value
 
     def object(self, found: JsonObject) -> None:
@@ -125,9 +134,13 @@ class Walk:
         """Stack frames, in place."""
         if not self._suspected:
             self._seen += {frame.filename for frame in frames}  # a stack goes through the same few files
+            self._seen += {frame.function for frame in frames if "=" in frame.function or ":" in frame.function}
         for frame in frames:
             if self._suspected:
                 frame.filename = self.text(frame.filename)
+                frame.function = self.label(frame.function)
+            if frame.module:
+                frame.module = self.label(frame.module)
             if frame.abs_path:
                 frame.abs_path = self.text(frame.abs_path)
             if frame.vars:
@@ -172,6 +185,7 @@ class Walk:
             event.message_template = self.text(event.message_template)
         event.message_params = [self.value(value) for value in event.message_params]
         event.transaction, event.url = self.text(event.transaction), self.text(event.url)
+        self._labels(event)
         event.fingerprint = self.texts(event.fingerprint)
         for exception in event.exceptions:
             exception.value = self.text(exception.value)
@@ -183,13 +197,36 @@ class Walk:
         self.headers(event.tags)
         self.object(event.contexts)
         self.object(event.extra)
+        if event.modules:
+            self.headers(event.modules)
         for image in event.debug_images:
             image.code_file = self.text(image.code_file)
         if event.truncated:
             event.truncated = self.texts(event.truncated)
 
+    def _labels(self, event: Event) -> None:
+        """The names in an event, in place."""
+        if not self._suspected:  # without a call for each
+            self._seen += (
+                event.release,
+                event.environment,
+                event.dist,
+                event.logger,
+                event.server_name,
+                event.platform,
+            )
+            for exception in event.exceptions:
+                self._seen += (exception.type, exception.module, exception.mechanism)
+            return
+        for name in ("release", "environment", "dist", "logger", "server_name", "platform"):
+            setattr(event, name, self.label(getattr(event, name)))
+        for exception in event.exceptions:
+            exception.type, exception.module = self.label(exception.type), self.label(exception.module)
+            exception.mechanism = self.label(exception.mechanism)
+
     def user(self, user: User) -> None:
         """A user, in place: what the page set on purpose stays, further data is looked at."""
+        user.id, user.username = self.label(user.id), self.label(user.username)
         user.ip_address = self.address(user.ip_address)
         if self._options.drop_emails:
             user.email = ""

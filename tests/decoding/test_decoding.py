@@ -139,7 +139,7 @@ def test_ids_have_one_form() -> None:
 def test_values_become_what_a_field_wants() -> None:
     assert [text(value) for value in ("a\x00b", None, True, 7, 1.5, [1, "x"], math.nan)] == [
         "ab", "", "true", "7", "1.5", '[1,"x"]', ""]  # fmt: skip
-    assert line("  a\n b\t") == "a b"
+    assert [line(value) for value in ("  a\n b\t", 7, None, [1], {"password": "x"})] == ["a b", "7", "", "", ""]
     assert [number(value) for value in ("1.5", 2, True, "x", [], 10**400, "1" * 99)] == [
         1.5, 2.0, None, None, None, None, None]  # fmt: skip
     assert [whole(value) for value in (3, 3.0, "4", 3.5, 2**63, 10**400, True, None)] == [

@@ -278,6 +278,33 @@ def test_other_items_are_cleaned_too() -> None:
         assert SECRET not in msgspec.json.encode(scrubbed(item)).decode()
 
 
+def test_names_and_versions_are_looked_at_too() -> None:
+    hiding = f'{{"password":"{SECRET}"}}'
+    found = scrubbed(
+        event(
+            release=hiding, environment=hiding, dist=hiding, logger=hiding, server_name=hiding, platform=hiding,
+            modules={"left-pad": hiding, "token": SECRET},
+            exceptions=[ExceptionValue(type=hiding, module=hiding, mechanism=hiding,
+                                       frames=[Frame(function=hiding, module=hiding)])],
+            user=User(id=hiding, username=hiding),
+        )
+    )  # fmt: skip
+    assert SECRET not in msgspec.json.encode(found).decode()
+    labels: dict[str, Any] = {"release": hiding, "environment": hiding, "user_id": hiding}
+    span = Span(trace_id="1" * 32, span_id="2" * 16, start=1, end=2, **labels)
+    page = PageView(id="3" * 32, timestamp=1, **labels)
+    session = Session(id="5" * 32, started=1, timestamp=1, **labels)
+    sample = Measurement(id="4" * 32, metric="LCP", value=1, timestamp=1, **labels)
+    for item in (span, page, session, sample):
+        assert SECRET not in msgspec.json.encode(scrubbed(item)).decode()
+
+
+def test_a_user_whose_id_is_an_address_or_a_long_number_keeps_it() -> None:
+    for identity in ("ann@example.com", CARD.replace(" ", "")):
+        found = scrubbed(event(user=User(id=identity), message=f"card {CARD} of bob@example.com"))
+        assert (found.user.id, found.message) == (identity, "card [Filtered] of [email]")
+
+
 # ── persons ──
 
 
