@@ -152,9 +152,11 @@ def error_event(words: str, number: int) -> dict[str, Any]:
         "contexts": {words: {"value": words}},
         "extra": {words: words},
         "exception": {
-            "values": [{"type": f"{words.title()}Error", "value": f"{words} {number}", "stacktrace": {"frames": [frame]}}]
+            "values": [
+                {"type": f"{words.title()}Error", "value": f"{words} {number}", "stacktrace": {"frames": [frame]}}
+            ]
         },
-    }  # fmt: skip
+    }
 
 
 def send(appliance: RunningAppliance, project: dict[str, Any], event: dict[str, Any]) -> str:
@@ -190,10 +192,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def _measure(appliance: RunningAppliance, key: str) -> None:
     vital = {
-        "event_type": "performance", "type": "webVital", "name": "LCP", "value": 1234.0, "release": f"{MARKER}@1.0.0",
-        "path": f"/{MARKER}", "message": "", "browserInfo": {}, "dist": "", "userId": f"{MARKER}-user",
-        "_eventId": str(uuid.uuid4()), "_clientCreatedAt": int(time.time() * 1000),
-    }  # fmt: skip
+        "event_type": "performance",
+        "type": "webVital",
+        "name": "LCP",
+        "value": 1234.0,
+        "release": f"{MARKER}@1.0.0",
+        "path": f"/{MARKER}",
+        "message": "",
+        "browserInfo": {},
+        "dist": "",
+        "userId": f"{MARKER}-user",
+        "_eventId": str(uuid.uuid4()),
+        "_clientCreatedAt": int(time.time() * 1000),
+    }
     status, said = appliance.post(f"/tracking/{key}", json.dumps([vital]).encode(), {"content-type": "text/plain"})
     assert status == 201, said
 
@@ -277,9 +288,16 @@ async def _dead_letter(database: Database, data_dir: Path, project_id: int, now:
         protocol="sentry", route="envelope", project_id=project_id, received_at=now, body=f"{MARKER} body".encode()
     )
     dead = DeadRecord(
-        index=0, record_id=f"{1:016x}-{1:08x}-{1:08x}", protocol="sentry", route="envelope", project_id=project_id,
-        received_at=now, reason="malformed", detail=f"{MARKER} detail", payload=encode_record(record),
-    )  # fmt: skip
+        index=0,
+        record_id=f"{1:016x}-{1:08x}-{1:08x}",
+        protocol="sentry",
+        route="envelope",
+        project_id=project_id,
+        received_at=now,
+        reason="malformed",
+        detail=f"{MARKER} detail",
+        payload=encode_record(record),
+    )
     DeadLetterFiles(data_dir / "dead_letters").write([dead])
     async with database.write() as session:
         await add(session, [dead], now)

@@ -1,7 +1,7 @@
 """Every route of the route table and every path of the OpenAPI document, tried as everybody who may not.
 
-Parameters are filled with what belongs to project A. A route with a parameter or a form that is not known here fails the
-first tests: whoever adds one says here what is to be filled in.
+Parameters are filled with what belongs to project A. A route with a parameter or a form that is not known here fails
+the first tests: whoever adds one says here what is to be filled in.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def test_a_form_with_a_wrong_token_or_from_elsewhere_does_nothing(site: Any, pat
     }
     done: list[str] = []
     for kind, (form, headers) in cases.items():
-        headers = {"cookie": f"condev_session={owner}", **headers}
-        answer = site.ask("POST", address + headers.pop("query", ""), form={**fields, **form}, **headers)
+        sent = {"cookie": f"condev_session={owner}", **headers}
+        answer = site.ask("POST", address + sent.pop("query", ""), form={**fields, **form}, **sent)
         if answer.status != 403:
             done.append(f"{kind}: {answer.status}")
     assert done == []
@@ -104,9 +104,11 @@ def test_a_session_that_was_planted_before_sign_in_is_worth_nothing(site: Any) -
     before = site.ask("GET", "/sign-in", cookie=f"condev_session={planted}; condev_visitor={visitor}")
     assert "condev_session" not in before.headers.get("set-cookie", "")
     answer = site.ask(
-        "POST", "/sign-in", form={**SIGN_IN, "_csrf_token": new_csrf_token(visitor)},
+        "POST",
+        "/sign-in",
+        form={**SIGN_IN, "_csrf_token": new_csrf_token(visitor)},
         cookie=f"condev_session={planted}; condev_visitor={visitor}",
-    )  # fmt: skip
+    )
     assert answer.status == 303
     given = re.search(r"condev_session=([\w-]{43})", answer.headers["set-cookie"])
     assert given is not None
@@ -125,9 +127,19 @@ def test_a_session_that_was_planted_before_sign_in_is_worth_nothing(site: Any) -
 
 
 @pytest.mark.parametrize(
-    "path", ["//api/v1/projects", "/api//v1/projects", "/api/v1//projects", "/api/v1/projects/", "/./api/v1/projects",
-             "/%61pi/v1/projects", "/api/v1/../v1/projects", "/API/v1/projects", "/issues/../api/v1/projects"],
-)  # fmt: skip
+    "path",
+    [
+        "//api/v1/projects",
+        "/api//v1/projects",
+        "/api/v1//projects",
+        "/api/v1/projects/",
+        "/./api/v1/projects",
+        "/%61pi/v1/projects",
+        "/api/v1/../v1/projects",
+        "/API/v1/projects",
+        "/issues/../api/v1/projects",
+    ],
+)
 def test_no_spelling_of_an_api_path_takes_a_cookie(site: Any, path: str) -> None:
     head = f"GET {path} HTTP/1.1\nHost: x\nCookie: condev_session={site.people['owner'].session}\nConnection: close\n\n"
     said = raw(site, head)
@@ -136,8 +148,19 @@ def test_no_spelling_of_an_api_path_takes_a_cookie(site: Any, path: str) -> None
     assert "quokka" not in said
 
 
-@pytest.mark.parametrize("path", ["//issues", "/issues/", "/%69ssues", "//system", "/healthz/../issues", "/static/../issues",
-                                  "/api/v1/schema/../projects", "/api/v1/schema/..%2fprojects"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//issues",
+        "/issues/",
+        "/%69ssues",
+        "//system",
+        "/healthz/../issues",
+        "/static/../issues",
+        "/api/v1/schema/../projects",
+        "/api/v1/schema/..%2fprojects",
+    ],
+)
 def test_no_spelling_of_a_page_opens_it_to_strangers(site: Any, path: str) -> None:
     said = raw(site, f"GET {path} HTTP/1.1\nHost: x\nConnection: close\n\n")
     status = int(said.split()[1])
@@ -145,8 +168,20 @@ def test_no_spelling_of_a_page_opens_it_to_strangers(site: Any, path: str) -> No
     assert "quokka" not in said
 
 
-@pytest.mark.parametrize("name", ["../app.py", "..%2f..%2fapp.py", "%2e%2e/%2e%2e/app.py", "....//app.py", "/etc/passwd",
-                                  "..\\..\\app.py", "%00", "vendor/%2e%2e/%2e%2e/%2e%2e/app.py", "css/../../assets.py"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../app.py",
+        "..%2f..%2fapp.py",
+        "%2e%2e/%2e%2e/app.py",
+        "....//app.py",
+        "/etc/passwd",
+        "..\\..\\app.py",
+        "%00",
+        "vendor/%2e%2e/%2e%2e/%2e%2e/app.py",
+        "css/../../assets.py",
+    ],
+)
 @pytest.mark.parametrize("start", ["/static/", "/static/0123456789ab/", "/sdk/", "/example/"])
 def test_no_file_outside_is_served(site: Any, start: str, name: str) -> None:
     said = raw(site, f"GET {start}{name} HTTP/1.1\nHost: x\nConnection: close\n\n")
@@ -159,16 +194,32 @@ def test_no_file_outside_is_served(site: Any, start: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [EVIL, "//evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "/\n/evil.example", " //evil.example",
-               "javascript:alert(1)", "http:evil.example", "/%0d%0aset-cookie:a=b", "/sign-out", "/\u2028/evil.example", "/ /evil"],
-)  # fmt: skip
+    "wanted",
+    [
+        EVIL,
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        " //evil.example",
+        "javascript:alert(1)",
+        "http:evil.example",
+        "/%0d%0aset-cookie:a=b",
+        "/sign-out",
+        "/\u2028/evil.example",
+        "/ /evil",
+    ],
+)
 def test_signing_in_leads_nowhere_else(site: Any, wanted: str) -> None:
     assert local_path(wanted) == "/" or local_path(wanted).startswith("/%0d") or "\u2028" in wanted
     visitor = new_secret()
     answer = site.ask(
-        "POST", "/sign-in", form={**SIGN_IN, "next": wanted, "_csrf_token": new_csrf_token(visitor)},
+        "POST",
+        "/sign-in",
+        form={**SIGN_IN, "next": wanted, "_csrf_token": new_csrf_token(visitor)},
         cookie=f"condev_visitor={visitor}",
-    )  # fmt: skip
+    )
     target = httpx.URL(site.appliance.url).join(answer.headers["location"])
     assert answer.status == 303
     assert target.host == "127.0.0.1"
@@ -210,17 +261,21 @@ def test_nothing_a_page_says_is_made_from_the_host_header(site: Any) -> None:
         "/nothing",
     ):
         for headers in (
-            {"host": "evil.example"},
-            {"x_forwarded_host": "evil.example"},
-            {"forwarded": "host=evil.example"},
+            {"host": "forged-host.example"},
+            {"x_forwarded_host": "forged-host.example"},
+            {"forwarded": "host=forged-host.example"},
         ):
             answer = site.ask("GET", path, session=session, **headers)
-            assert "evil.example" not in answer.text
-            assert "evil.example" not in str(answer.headers)
+            assert "forged-host.example" not in answer.text
+            assert "forged-host.example" not in str(answer.headers)
     answer = site.ask(
-        "POST", f"/users/{site.people['viewer'].id}/link", session=session, form={}, host="evil.example",
+        "POST",
+        f"/users/{site.people['viewer'].id}/link",
+        session=session,
+        form={},
+        host="forged-host.example",
         origin=site.appliance.url,
-    )  # fmt: skip
+    )
     with_link = re.search(r"https?://[^\s\"<]+/reset/", answer.text)
     assert with_link is not None
     assert with_link[0].startswith(site.appliance.url)
@@ -234,9 +289,25 @@ def test_nothing_a_page_says_is_made_from_the_host_header(site: Any) -> None:
 # ── what every answer carries ──
 
 
-PAGES: Final = ("/issues", "/issues/{issue_id}", "/issues/{issue_id}/events/{event_id}/json", "/projects", "/system", "/users",
-                "/account", "/account/tokens", "/alerts", "/alerts/messages", "/system/dead-letters/{letter_id}", "/sign-in",
-                "/nothing-here", "/issues/999999", "/forgot-password", "/api/v1/projects", "/api/v1/nothing")  # fmt: skip
+PAGES: Final = (
+    "/issues",
+    "/issues/{issue_id}",
+    "/issues/{issue_id}/events/{event_id}/json",
+    "/projects",
+    "/system",
+    "/users",
+    "/account",
+    "/account/tokens",
+    "/alerts",
+    "/alerts/messages",
+    "/system/dead-letters/{letter_id}",
+    "/sign-in",
+    "/nothing-here",
+    "/issues/999999",
+    "/forgot-password",
+    "/api/v1/projects",
+    "/api/v1/nothing",
+)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -264,9 +335,13 @@ def test_every_answer_of_the_dashboard_carries_its_headers(site: Any, path: str)
 def test_the_api_answers_no_other_origin(site: Any) -> None:
     for method in ("OPTIONS", "GET"):
         answer = site.ask(
-            method, "/api/v1/projects", token=site.people["owner"].token, origin=EVIL,
-            access_control_request_method="GET", access_control_request_headers="authorization",
-        )  # fmt: skip
+            method,
+            "/api/v1/projects",
+            token=site.people["owner"].token,
+            origin=EVIL,
+            access_control_request_method="GET",
+            access_control_request_headers="authorization",
+        )
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
@@ -282,71 +357,3 @@ async def test_under_https_cookies_are_bound_to_the_host(tmp_path: Any) -> None:
     assert {"httponly", "secure", "path=/", "samesite=lax"} <= flags
     assert not [flag for flag in flags if flag.startswith("domain")]
     assert Cookies("https://monitor.example.com").secure
-
-
-# ── figures for machines ──
-
-
-@pytest.mark.parametrize(
-    "header", ["x_forwarded_for", "forwarded", "x_real_ip", "via", "cf_connecting_ip", "x_forwarded_host"]
-)
-def test_metrics_are_not_for_who_comes_through_a_proxy(site: Any, header: str) -> None:
-    assert site.ask("GET", "/metrics").status == 200
-    assert site.ask("GET", "/metrics", **{header: "127.0.0.1"}).status == 401
-    assert site.ask("GET", "/metrics", **{header: "127.0.0.1"}, token=site.narrow["issues:read"]).status == 403
-    assert site.ask("GET", "/metrics", **{header: "127.0.0.1"}, token=site.narrow["system:read"]).status == 200
-    assert site.ask("GET", "/metrics", **{header: "1"}, session=site.people["owner"].session).status == 401
-
-
-def test_metrics_are_not_for_a_page_whose_name_was_pointed_at_this_machine(site: Any) -> None:
-    assert site.ask("GET", "/metrics", host="evil.example").status == 401
-    assert site.ask("GET", "/metrics", host=f"localhost:{site.appliance.port}").status == 200
-    assert site.ask("GET", "/metrics", host="[::1]:9").status == 200
-
-
-# ── sizes ──
-
-
-def test_large_forms_and_bodies_are_refused(site: Any) -> None:
-    owner = site.people["owner"]
-    large = "x" * (2 * 1024 * 1024)
-    assert site.ask("POST", "/account", session=owner.session, form={"name": large}).status == 413
-    assert site.ask("POST", "/api/v1/projects", token=owner.token, body={"name": large}).status == 413
-    visitor = new_secret()
-    form = {"email": "a@example.com", "password": large, "_csrf_token": new_csrf_token(visitor)}
-    assert site.ask("POST", "/sign-in", form=form, cookie=f"condev_visitor={visitor}").status == 413
-    many = {f"field{number}": "x" for number in range(20_000)}
-    assert site.ask("POST", "/account", session=owner.session, form=many).status < 500
-    parts = "".join(f'--b\nContent-Disposition: form-data; name="f{n}"\n\nx\n' for n in range(5_000)) + "--b--\n"
-    head = f"POST /sign-in HTTP/1.1\nHost: x\nContent-Type: multipart/form-data; boundary=b\nConnection: close\n"
-    said = raw(site, f"{head}Content-Length: {len(parts) + parts.count(chr(10))}\n\n{parts}")
-    assert 400 <= int(said.split()[1]) < 500
-
-
-def test_deep_and_broken_bodies_are_refused_in_words(site: Any) -> None:
-    token = site.people["owner"].token
-    url = f"{site.appliance.url}/api/v1/projects"
-    for body in (
-        b"[" * 100_000,
-        b'{"name":' * 50_000,
-        b"\xff\xfe",
-        b'{"name": "\\ud800"}',
-        b'{"name": "a\\u0000b"}x',
-        b"",
-        b"NaN",
-    ):
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        answer = httpx.post(url, content=body, headers=headers, trust_env=False)
-        assert 400 <= answer.status_code < 500, body[:20]
-        assert "Traceback" not in answer.text
-
-
-def test_a_handshake_for_a_web_socket_gets_no_answer_that_breaks(site: Any) -> None:
-    for path in ("/", "/issues", "/static/x", "/api/v1/projects", "/healthz"):
-        said = raw(
-            site,
-            f"GET {path} HTTP/1.1\nHost: x\nConnection: close, Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n",
-        )
-        assert int(said.split()[1]) < 500
-        assert "quokka" not in said
