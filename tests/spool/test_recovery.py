@@ -255,9 +255,11 @@ async def test_what_recovery_finds_after_a_kill_also_survives_a_power_cut(open_w
 
 
 WRITER = """
-import asyncio, sys
+import asyncio, structlog, sys
 from pathlib import Path
 from appliance.spool import SpoolWriter
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for what was acknowledged
 
 async def main():
     writer = SpoolWriter.open(Path(sys.argv[1]), max_bytes=1 << 30, min_free_bytes=0)

@@ -115,7 +115,7 @@ async def test_what_is_there_is_told_only_when_no_insert_of_the_batch_runs_any_m
     async with open_store(front) as store:
         mark = store.engine.insert_settings(7)["log_comment"]
         received = f"fromUnixTimestamp64Micro({NOW}, 'UTC')"
-        rows = f"SELECT 1, 7, number, {received} FROM numbers(15) WHERE sleepEachRow(0.2) = 0"  # noqa: S608 - constants
+        rows = f"SELECT 1, 7, number, {received} FROM numbers(15) WHERE sleepEachRow(0.2) = 0"
         slow = f"INSERT INTO events (project_id, batch_id, ordinal, received_at) {rows} SETTINGS max_block_size = 1"
         inserting = asyncio.create_task(store.engine.maintain("inserting slowly", f"{slow}, log_comment = '{mark}'"))
         running = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert'"
