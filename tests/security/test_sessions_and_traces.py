@@ -65,19 +65,20 @@ async def test_a_lost_session_ends_its_stream_even_when_messages_never_pause() -
 
     async def storm() -> AsyncIterator[Message]:
         while True:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
             yield Message(event="issues", data={"ids": [1]})
 
     async def still() -> bool:
         return allowed
 
-    response = LiveStreams().stream(1, storm(), still, heartbeat=0.02)
+    response = LiveStreams().stream(1, storm(), still, heartbeat=0.05)
     pieces = response.iterator
     for _ in range(3):
         await anext(pieces)  # type: ignore[arg-type]
     allowed = False
-    said = [piece async for piece in pieces]  # type: ignore[union-attr]
-    assert bytes(said[-1]).startswith(b"event: ended")
+    async with asyncio.timeout(20):
+        said = [bytes(piece) async for piece in pieces]  # type: ignore[union-attr, arg-type]
+    assert said[-1].startswith(b"event: ended")
 
 
 def test_traces_in_the_log_of_a_terminal_show_no_local_variables(monkeypatch: pytest.MonkeyPatch) -> None:
