@@ -1,15 +1,12 @@
-"""What the pipeline and its decode worker say to each other: msgpack frames over two pipes, and a shared marker.
+"""What the pipeline and its decode worker say to each other: tagged structs as msgpack, and a shared marker.
 
-The worker answers `Ready` once, then for each `Job` any number of `Chunk`s and one `Done`. A frame is its length
-(4 bytes, little-endian) and a tagged struct.
+The worker answers `Ready` once, then for each `Job` any number of `Chunk`s and one `Done`. How they go through the
+pipes stands in `pipes.py`.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import struct
-import time
 from typing import Final, TypeAlias
 
 import msgspec
@@ -19,11 +16,8 @@ from appliance.issues.grouping.result import Grouping
 from appliance.model import Batch, JsonObject
 from appliance.pipeline.rows import Blob
 
-MAX_FRAME: Final = 512 * 1024 * 1024  # a chunk is one record at least: 20 MiB of body as rows, with room
 MARKER_BYTES: Final = 8
-_LENGTH: Final = struct.Struct("<I")
 _MARKER: Final = struct.Struct("<II")
-_READ: Final = 1 << 20
 
 
 class Start(Struct, tag=True, kw_only=True):
@@ -118,14 +112,6 @@ _decoder: Final = msgspec.msgpack.Decoder(Message)
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
-class PipeClosedError(Exception):
-    """The other side is gone."""
-
-
-class PipeTimeoutError(Exception):
-    """The other side said nothing in time."""
-
-
 def encode(message: Message) -> bytes:
     """A frame's body.
 
@@ -136,64 +122,13 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-def send(fd: int, body: bytes) -> None:
-    """Write one frame; blocks.
+def decode(body: bytes | memoryview) -> Message:
+    """Read a frame's body; nothing of it is referred to afterwards.
 
     Raises:
-        PipeClosedError: nobody reads any more.
+        msgspec.DecodeError: it is none.
     """
-    view = memoryview(_LENGTH.pack(len(body)) + body) if len(body) < _READ else None
-    try:
-        if view is not None:
-            _write_all(fd, view)
-        else:
-            _write_all(fd, memoryview(_LENGTH.pack(len(body))))
-            _write_all(fd, memoryview(body))
-    except BrokenPipeError as error:
-        raise PipeClosedError from error
-
-
-def _write_all(fd: int, view: memoryview) -> None:
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def receive(fd: int, deadline: float | None = None) -> Message:
-    """Read one frame; blocks.
-
-    Args:
-        fd: the pipe.
-        deadline: on the monotonic clock, in seconds; None waits for ever.
-
-    Raises:
-        PipeClosedError: the other side is gone, or sent what no frame is.
-        PipeTimeoutError: the deadline passed.
-    """
-    (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size, deadline))
-    if length > MAX_FRAME:
-        raise PipeClosedError(f"a frame of {length} bytes")
-    try:
-        return _decoder.decode(_read_exactly(fd, length, deadline))
-    except msgspec.DecodeError as error:
-        raise PipeClosedError(f"a frame that cannot be read: {error}") from error
-
-
-def _read_exactly(fd: int, size: int, deadline: float | None) -> bytearray:
-    buffer = bytearray(size)
-    view = memoryview(buffer)
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    done = 0
-    while done < size:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                raise PipeTimeoutError
-        count = os.readv(fd, [view[done : done + _READ]])
-        if count == 0:
-            raise PipeClosedError
-        done += count
-    return buffer
+    return _decoder.decode(body)
 
 
 class Marker:

@@ -20,7 +20,8 @@ from typing import Final, cast
 
 from appliance.model import JsonObject
 from appliance.pipeline.decode import Decoder, PluginSet
-from appliance.pipeline.wire import MARKER_BYTES, Job, Marker, PipeClosedError, Ready, Start, encode, receive, send
+from appliance.pipeline.pipes import FrameReader, FrameWriter, PipeClosedError
+from appliance.pipeline.wire import MARKER_BYTES, Job, Marker, Ready, Start, encode
 
 PR_SET_PDEATHSIG: Final = 1
 # What the process may hold: a body of 20 MiB is at most some 300 MiB as Python objects. A plugin that wants more gets
@@ -28,6 +29,8 @@ PR_SET_PDEATHSIG: Final = 1
 MAX_DATA_BYTES: Final = 768 * 1024 * 1024
 COLLECT_EVERY: Final = 16  # jobs; plugins may make reference cycles, our own structs are none
 OOM_SCORE: Final = "500"  # when memory runs out the kernel takes this process, which is respawned, not the store's
+
+JOB_BYTES: Final = 64 * 1024  # of the buffer for jobs, which are small
 
 Loader = Callable[[JsonObject], tuple[PluginSet, int]]
 
@@ -38,10 +41,11 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: descriptors of the job pipe, the answer pipe and the marker, and the parent's process id.
     """
-    jobs, answers, marker_fd, parent = (int(argument) for argument in arguments)
+    jobs_fd, answers_fd, marker_fd, parent = (int(argument) for argument in arguments)
     _guard(parent)
+    jobs, answers = FrameReader(jobs_fd, JOB_BYTES), FrameWriter(answers_fd)
     try:
-        start = receive(jobs)
+        start = jobs.receive()
         if not isinstance(start, Start):
             raise PipeClosedError("the first frame must be Start")
         decoder = _prepare(start, marker_fd, answers)
@@ -52,14 +56,14 @@ def main(arguments: list[str]) -> int:
     return 0 if decoder is not None else 1
 
 
-def _prepare(start: Start, marker_fd: int, answers: int) -> Decoder | None:
+def _prepare(start: Start, marker_fd: int, answers: FrameWriter) -> Decoder | None:
     """Load the plugins and say how that went."""
     try:
         module, _, name = start.loader.partition(":")
         loader = cast("Loader", getattr(importlib.import_module(module), name))
         plugins, max_body = loader(start.options)
     except Exception as error:  # noqa: BLE001 - plugins run here; the parent shows the text and tries again
-        send(answers, encode(Ready(error=f"{type(error).__name__}: {error}"[:4_000])))
+        answers.send(encode(Ready(error=f"{type(error).__name__}: {error}"[:4_000])))
         return None
     marker = Marker(memoryview(mmap.mmap(marker_fd, MARKER_BYTES)))
     decoder = Decoder(plugins, max_body, marker)
@@ -68,17 +72,17 @@ def _prepare(start: Start, marker_fd: int, answers: int) -> Decoder | None:
     gc.disable()
     protocols = [protocol.name for protocol in plugins.protocols]
     processors = [processor.name for processor in plugins.processors]
-    send(answers, encode(Ready(protocols=protocols, processors=processors)))
+    answers.send(encode(Ready(protocols=protocols, processors=processors)))
     return decoder
 
 
-def _serve(decoder: Decoder, jobs: int, answers: int) -> None:
+def _serve(decoder: Decoder, jobs: FrameReader, answers: FrameWriter) -> None:
     done = 0
     while True:
-        job = receive(jobs)
+        job = jobs.receive()
         if not isinstance(job, Job):
             raise PipeClosedError("expected a Job")
-        send(answers, encode(decoder.run(job, lambda frame: send(answers, frame))))
+        answers.send(encode(decoder.run(job, answers.add)))
         done += 1
         if done % COLLECT_EVERY == 0:
             gc.collect()

@@ -23,20 +23,8 @@ import structlog
 from msgspec import Struct, field
 
 from appliance.model import JsonObject
-from appliance.pipeline.wire import (
-    MARKER_BYTES,
-    Chunk,
-    Done,
-    Job,
-    Marker,
-    PipeClosedError,
-    PipeTimeoutError,
-    Ready,
-    Start,
-    encode,
-    receive,
-    send,
-)
+from appliance.pipeline.pipes import FrameReader, FrameWriter, PipeClosedError, PipeTimeoutError
+from appliance.pipeline.wire import MARKER_BYTES, Chunk, Done, Job, Marker, Ready, Start, encode
 
 START_SECONDS: Final = 60.0  # importing the plugins, on a slow disk with cold caches
 STDERR: Final = 2  # what plugins print goes to the log, not into the answers
@@ -88,8 +76,8 @@ class DecodeWorker:
         self._environ = dict(environ or {})
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode-worker")
         self._process: subprocess.Popen[bytes] | None = None
-        self._jobs = -1
-        self._answers = -1
+        self._jobs: FrameWriter | None = None
+        self._answers: FrameReader | None = None
         self._marker_memory: mmap | None = None
         self._closed = False
         self.ready = Ready()
@@ -144,9 +132,10 @@ class DecodeWorker:
         deadline = time.monotonic() + timeout
         chunks: list[Chunk] = []
         try:
-            send(self._jobs, encode(job))
+            jobs, answers = self._pipes()
+            jobs.send(encode(job))
             while True:
-                answer = receive(self._answers, deadline)
+                answer = answers.receive(deadline)
                 if isinstance(answer, Done):
                     return Decoded(chunks=chunks, end=answer.end, records=answer.records)
                 if not isinstance(answer, Chunk):
@@ -164,14 +153,25 @@ class DecodeWorker:
             words = f"the decode worker {how}" + (f" ({error})" if str(error) else "")
             raise WorkerDiedError("crashed", words, suspect) from None
 
+    def _pipes(self) -> tuple[FrameWriter, FrameReader]:
+        if self._jobs is None or self._answers is None:
+            raise PipeClosedError("the decode worker does not run")
+        return self._jobs, self._answers
+
+    def _close_pipes(self) -> None:
+        for pipe in self._pipes():
+            pipe.close()
+        self._jobs = self._answers = None
+
     def _ensure_running(self) -> None:
         if self._process is not None and self._process.poll() is None:
             return
         self._reap()
         self._spawn()
         try:
-            send(self._jobs, self._start_frame)
-            answer = receive(self._answers, time.monotonic() + START_SECONDS)
+            jobs, answers = self._pipes()
+            jobs.send(self._start_frame)
+            answer = answers.receive(time.monotonic() + START_SECONDS)
         except PipeTimeoutError:
             self.kill()
             self._reap()
@@ -188,10 +188,11 @@ class DecodeWorker:
         marker_fd = os.memfd_create("decode-marker") if hasattr(os, "memfd_create") else _unnamed_file()
         os.ftruncate(marker_fd, MARKER_BYTES)
         self._marker_memory = mmap(marker_fd, MARKER_BYTES)
-        theirs_jobs, self._jobs = os.pipe()
-        self._answers, theirs_answers = os.pipe()
+        theirs_jobs, jobs = os.pipe()
+        answers, theirs_answers = os.pipe()
+        self._jobs, self._answers = FrameWriter(jobs), FrameReader(answers)
         with contextlib.suppress(OSError, AttributeError):  # beyond the user's share of pipe memory: slower, not wrong
-            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         handed = (theirs_jobs, theirs_answers, marker_fd)
         # One arena, and memory given back: what a large batch took must not stay with the worker.
         environ = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "4194304"} | self._environ
@@ -200,6 +201,9 @@ class DecodeWorker:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command, stdin=subprocess.DEVNULL, stdout=STDERR, pass_fds=handed, env=environ
             )
+        except OSError:
+            self._close_pipes()
+            raise
         finally:
             for descriptor in handed:
                 os.close(descriptor)
@@ -215,9 +219,7 @@ class DecodeWorker:
         process, self._process = self._process, None
         if process is None:
             return "did not run"
-        for descriptor in (self._jobs, self._answers):
-            os.close(descriptor)
-        self._jobs = self._answers = -1
+        self._close_pipes()
         self._marker_memory = None
         try:
             code = process.wait(5.0)
