@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+from appliance.system.service import FRESH_SECONDS
 from appliance.testing.running import Owner, RunningAppliance
 
 SOCKET_SECONDS: Final = 60.0  # an answer may wait for a slow disk; a killed server resets the connection at once
@@ -142,6 +143,7 @@ def system_of(appliance: RunningAppliance, owner: Owner) -> dict[str, Any]:
 def wait_until_drained(appliance: RunningAppliance, owner: Owner, seconds: float = DRAIN_SECONDS) -> dict[str, Any]:
     """Wait until everything accepted is applied; the state of the system then."""
     states: list[dict[str, Any]] = []
+    time.sleep(FRESH_SECONDS)  # an answer may be so old, and know nothing of what was sent since
 
     def drained() -> bool:
         with contextlib.suppress(OSError):
