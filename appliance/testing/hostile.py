@@ -89,7 +89,7 @@ def _odd_shapes(event: _Events) -> dict[str, bytes]:
         found[f"{name} tells"] = event(**{name: words})
     frames = {"stacktrace": {"frames": [None, 5, words, {"lineno": words, "function": words, "vars": 5}]}}
     odd = {"type": {"password": event.secret}, "value": [words], "stacktrace": words, "mechanism": 5}
-    values = [None, 5, words, [], odd, {"type": words, "stacktrace": {"frames": words}}, frames]
+    values: list[Any] = [None, 5, words, [], odd, {"type": words, "stacktrace": {"frames": words}}, frames]
     found["an exception of anything"] = event(exception={"values": values})
     return found
 
