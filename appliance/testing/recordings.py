@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,8 +32,46 @@ class Recording(Struct, frozen=True, kw_only=True):
     item_types: tuple[str, ...] = ()  # of an envelope
 
 
+class SentRequest(Struct, frozen=True, kw_only=True):
+    """One recorded request, byte for byte."""
+
+    id: str
+    kind: str  # sentry-envelope, sentry-store, csp-report, cors-preflight
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def sentry_requests() -> Iterator[SentRequest]:
+    """Every recorded Sentry ingest and CSP request and the preflights before them, in the order of their times."""
+    found = [
+        (meta["ts"], meta, body)
+        for meta, body in _recorded()
+        if meta["kind"] in SENTRY_KINDS or (meta["kind"] == "cors-preflight" and meta["path"].startswith("/api/1001/"))
+    ]
+    for _, meta, body in sorted(found, key=itemgetter(0)):
+        yield SentRequest(
+            id=meta["id"],
+            kind=meta["kind"],
+            method=meta["method"],
+            path=meta["path"],
+            query=meta["query"],
+            headers={name: value for name, value in meta["headers"].items() if isinstance(value, str)},
+            body=body,
+        )
+
+
 def sentry_recordings() -> Iterator[Recording]:
     """Every recorded Sentry ingest and CSP request."""
+    for meta, body in _recorded():
+        if meta["kind"] in SENTRY_KINDS:
+            yield _recording(meta, body)
+
+
+def _recorded() -> Iterator[tuple[dict[str, Any], bytes]]:
+    """What the archive knows of each request, and its body."""
     archive = CORPUS / "real-clients.tar.xz"
     if not archive.exists():
         pytest.skip(f"no recorded clients at {archive}")
@@ -48,10 +87,10 @@ def sentry_recordings() -> Iterator[Recording]:
                 bodies[name.removesuffix(".bin")] = found.read()
             elif name.endswith(".json"):
                 meta: dict[str, Any] | list[Any] = json.load(found)
-                if isinstance(meta, dict) and meta.get("kind") in SENTRY_KINDS:
+                if isinstance(meta, dict) and "kind" in meta:
                     metas[name.removesuffix(".json")] = meta
     for name, meta in sorted(metas.items()):
-        yield _recording(meta, bodies.get(name, b""))
+        yield meta, bodies.get(name, b"")
 
 
 def condev_requests() -> Iterator[dict[str, Any]]:
