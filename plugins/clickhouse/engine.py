@@ -36,6 +36,19 @@ class InsertContext(Protocol):
     insert_exception: Exception | None
 
 
+class Block(Protocol):
+    """What is inserted at once: rows of one table, column by column."""
+
+    @property
+    def table(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def data(self) -> Sequence[Sequence[object]]: ...
+
+
 class QueryResult(Protocol):
     """The part of clickhouse-connect's result that is used."""
 
@@ -123,6 +136,10 @@ class Engine(ABC):
     def check(self, client: Client) -> None:
         """Raise when the engine is not what was asked for; add to `notes` what a person should know."""
 
+    @abstractmethod
+    def insert(self, client: Client, block: Block, settings: dict[str, object]) -> None:
+        """Insert a block as one: what arrives in two may become visible in two. Called in the writing thread."""
+
     def settings(self, role: Role) -> dict[str, object]:
         """Query settings of a role's connection; the same words for both engines."""
         seconds = self.query_seconds if role == "read" else LONG_SECONDS
@@ -200,4 +217,6 @@ def quote(identifier: str) -> str:
     return "`" + identifier.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
-__all__ = ["Client", "Engine", "InsertContext", "Parameters", "Reader", "Role", "Row", "code_of", "quote", "select"]
+__all__ = [
+    "Block", "Client", "Engine", "InsertContext", "Parameters", "Reader", "Role", "Row", "code_of", "quote", "select",
+]  # fmt: skip

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from appliance.hookspecs import EventStoreError, StoreUnavailableError
 
 from .config import Caps, ClickHouseConfig
-from .engine import Client, Engine, Role
+from .engine import Block, Client, Engine, InsertContext, Role
 from .engine_embedded import load_client_library
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class ServerEngine(Engine):
         self._username = config.username
         self._password = config.password
         self._capped = bool(config.query_memory)
+        self._contexts: dict[str, InsertContext] = {}  # used in the writing thread only
         self._pools: dict[bool, PoolManager] = {}  # by "may repeat"
 
     def settings(self, role: Role) -> dict[str, object]:
@@ -100,6 +101,22 @@ class ServerEngine(Engine):
         await super().stop()
         for pool in self._pools.values():
             pool.clear()
+
+    def insert(self, client: Client, block: Block, settings: dict[str, object]) -> None:
+        """Through the client library, compressed."""
+        context = self._contexts.get(block.table)
+        if context is None:
+            context = client.create_insert_context(block.table, block.names, column_oriented=True)
+            self._contexts[block.table] = context
+        context.req_block_size = block.count  # one block
+        context.settings = settings
+        context.data = block.data
+        try:
+            client.insert(context=context)
+        except Exception as error:
+            self._contexts.pop(block.table, None)  # a context that failed keeps its half-read state
+            # Values that could not be encoded: over HTTP this shows up as whatever the broken request came to.
+            raise context.insert_exception or error from error
 
     def insert_settings(self, batch_id: int) -> dict[str, object]:
         """The mark of a batch's inserts."""

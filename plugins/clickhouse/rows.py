@@ -47,6 +47,11 @@ class Columns(Struct):
     count: int
     data: list[Sequence[object]]
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the columns."""
+        return COLUMNS[self.table]
+
     def halves(self) -> tuple[Columns, Columns]:
         """Two smaller blocks, for an engine short of memory."""
         middle = self.count // 2

@@ -13,9 +13,9 @@ from typing import Final
 
 from appliance.model import TABLES, Batch
 
-from .engine import Client, Engine, InsertContext
+from .engine import Client, Engine
 from .errors import is_memory_refusal, translate
-from .rows import COLUMNS, Columns, blocks, id_blocks, id_hash, rows_of
+from .rows import Columns, blocks, id_blocks, id_hash, rows_of
 
 MEMORY_PATIENCE: Final = 30.0  # seconds for which an insert refused for memory is tried in smaller blocks
 FIRST_WAIT: Final = 0.05  # seconds; merges give memory back within a few of these
@@ -28,7 +28,6 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._contexts: dict[str, InsertContext] = {}  # used in the writing thread only
 
     async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None) -> None:
         """Store a batch, or of it only what is `missing`."""
@@ -67,20 +66,7 @@ class Writer:
                 wait = min(wait * 2, LONGEST_WAIT)
 
     def _insert_once(self, client: Client, block: Columns, settings: dict[str, object]) -> None:
-        context = self._contexts.get(block.table)
-        if context is None:
-            columns = COLUMNS[block.table]
-            context = client.create_insert_context(block.table, columns, column_oriented=True)
-            self._contexts[block.table] = context
-        context.req_block_size = block.count  # one block: what arrives in two may become visible in two
-        context.settings = settings
-        context.data = block.data
-        try:
-            client.insert(context=context)
-        except Exception as error:
-            self._contexts.pop(block.table, None)  # a context that failed keeps its half-read state
-            # Values that could not be encoded: over HTTP this shows up as whatever the broken request came to.
-            raise context.insert_exception or error from error
+        self._engine.insert(client, block, settings)
 
     async def _stored_ids(self, batch: Batch) -> frozenset[int]:
         times = [row.received_at for rows in (batch.events, batch.measurements, batch.page_views) for row in rows]
