@@ -167,12 +167,15 @@ async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
         await store.write(Batch(batch_id=1, events=[event_row(0)]))
 
 
-@pytest.mark.parametrize(("memory", "server"), [(512 * MIB, 250), (1 * GIB, 250), (2 * GIB, 307), (8 * GIB, 2764)])
-def test_caps_follow_the_size_of_the_appliance(memory: int, server: int) -> None:
+@pytest.mark.parametrize(
+    ("memory", "server"), [(512 * MIB, 250), (1 * GIB, 250), (2 * GIB, 307), (8 * GIB, 400), (64 * GIB, 400)]
+)
+def test_caps_follow_the_size_of_a_small_appliance_and_no_further(memory: int, server: int) -> None:
     caps = derive_caps(ClickHouseConfig(), memory, 2)
     assert caps.server_memory // MIB == server
     assert caps.query_memory <= caps.server_memory
     assert caps.threads == 2
+    assert caps.merge_threads == 1
 
 
 def test_caps_that_the_config_names_are_taken(tmp_path: Path) -> None:
