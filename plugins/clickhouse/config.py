@@ -13,7 +13,7 @@ GIB: Final = 1024 * MIB
 
 # The embedded engine without a cap takes 0.9 of the machine and was killed in 500 and 700 MB cgroups. Measured: 300 MB
 # for the engine and 150 MB a query served two million rows under inserts, merges and dashboard queries in a 600 MB one.
-# More would be used, too: merges take what they may. So the caps do not grow with the machine; who wants them to says so.
+# More would be used, too: merges take what they may. So the caps do not grow with the machine unless somebody says so.
 SMALL_APPLIANCE: Final = 2 * GIB
 MIN_SERVER_MEMORY: Final = 250 * MIB  # the least with which 2.1 million rows were served in a 480 MB cgroup
 MAX_SERVER_MEMORY: Final = 400 * MIB  # all processes together stay below 480 MB of anonymous memory with it
