@@ -34,7 +34,9 @@ class ClickHouseConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     threads: int = 0  # of one query
     readers: int = 0  # queries at a time
     query_timeout_seconds: float = 10.0
-    disk_reserve: int = 256 * MIB  # inserts are refused (and retried later) when the disk has less free than this
+    # Inserts are refused (and retried later) and merges stopped when the disk has less free than this. Half of what
+    # ingest leaves free by default: what was accepted can still be stored when ingest stops to accept.
+    disk_reserve: int = 128 * MIB
 
 
 class Caps(Struct, frozen=True, kw_only=True):

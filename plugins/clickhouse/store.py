@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from appliance.hookspecs import (
     Bucket,
     Clock,
@@ -28,11 +30,12 @@ from appliance.model import TABLES, Batch, Event
 
 from . import queries_events, queries_groups, queries_metrics, queries_tags, queries_visits
 from .config import ClickHouseConfig, derive_caps
+from .disk_guard import DiskGuard
 from .engine import Engine
 from .engine_embedded import EmbeddedEngine
 from .engine_server import ServerEngine
 from .migrations import migrate, set_disk_reserve
-from .retention import Retention, stats
+from .retention import ALL_TABLES, Retention, stats
 from .schema import SCHEMA_VERSION
 from .summaries import HOUR, ISSUES, MEASUREMENTS, Summariser, SummaryState
 from .write import Writer, present, seen
@@ -51,6 +54,8 @@ class ClickHouseStore(EventStore):
         self._writer = Writer(engine)
         self._retention = Retention(engine, self._states)
         self._summarising = asyncio.Lock()
+        # A server's disk is its operator's.
+        self.guard = DiskGuard(engine, ALL_TABLES, disk_reserve) if isinstance(engine, EmbeddedEngine) else None
 
     @classmethod
     def from_context(cls, context: PluginContext) -> ClickHouseStore:
@@ -71,12 +76,16 @@ class ClickHouseStore(EventStore):
         try:
             await migrate(self.engine, self._clock.now())
             await set_disk_reserve(self.engine, self._disk_reserve)
+            if self.guard is not None:
+                await self.guard.start()
         except BaseException:
             await self.engine.stop()
             raise
 
     async def close(self) -> None:
         """Finish what runs and release everything."""
+        if self.guard is not None:
+            await self.guard.stop()
         await self.engine.stop()
 
     async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None = None) -> None:
@@ -89,6 +98,8 @@ class ClickHouseStore(EventStore):
             state.touch(hours[table])
         try:
             await self._writer.write(batch, missing)
+            if self.guard is not None and (missing is None or any(missing.values())):
+                await self.guard.after_write()
         finally:
             for table, state in self._states.items():
                 state.touch(hours[table])
@@ -120,7 +131,8 @@ class ClickHouseStore(EventStore):
 
     async def stats(self) -> StoreStats:
         """Sizes, memory and settings."""
-        return await stats(self.engine, SCHEMA_VERSION)
+        found = await stats(self.engine, SCHEMA_VERSION)
+        return replace(found, notes=(*found.notes, *self.guard.notes)) if self.guard is not None else found
 
     async def group_stats(
         self,

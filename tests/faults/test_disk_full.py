@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.testing.running import RunningAppliance
-from appliance.testing.traffic import Traffic, check_books, read_books, wait_until_drained
+from appliance.testing.traffic import Traffic, check_books, read_books, system_of, wait_until_drained
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -76,6 +76,14 @@ def wait_for_refusals(traffic: Traffic, quantity: int) -> None:
         time.sleep(0.05)
 
 
+def wait_until_noticed(appliance: RunningAppliance, owner) -> None:
+    """No disk goes from its reserve to nothing faster than the store can stop its merges."""
+    appliance.wait_until(
+        lambda: any("Free some space" in note for note in system_of(appliance, owner)["store"]["notes"]),
+        "the store to notice that its disk is short", 60,
+    )  # fmt: skip
+
+
 def check_recovered(appliance: RunningAppliance, owner, traffic: Traffic) -> None:
     pid = appliance.pid
     books = read_books(appliance, owner)
@@ -95,6 +103,8 @@ def test_a_disk_without_any_room_left_gets_429_and_everything_acknowledged_is_st
     with Traffic(appliance, envelope_path, envelopes(), per_second=200, senders=8) as traffic:
         traffic.wait_for(100)
         for _ in range(2):
+            filler.fill(leave=6 * MIB)
+            wait_until_noticed(appliance, owner)
             filler.fill(leave=0)
             wait_for_refusals(traffic, 50)
             time.sleep(3.0)  # the pipeline and the jobs meet the full disk too
