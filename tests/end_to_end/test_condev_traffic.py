@@ -69,11 +69,14 @@ def test_errors_vitals_and_a_replay_of_the_condev_sdk_are_shown_by_the_api(tmp_p
         (metric,) = running.get(f"{api}/performance?metric=LCP", owner.token)["items"]
         assert metric["samples"] == 10
         assert 1700 <= metric["p75"] <= 1850
+        # The two bodies may be two batches: the issue comes with the first one's effects, the replay with the other's rows.
+        running.wait_until(lambda: running.get(f"{api}/issues", owner.token)["items"], "the issue")
         (issue,) = running.get(f"{api}/issues", owner.token)["items"]
         assert issue["title"] == "TypeError: boom"
         assert issue["event_count"] == 1
         (shown,) = running.get(f"{api}/replays", owner.token)["items"]
         assert shown["segments"] == 1
+        running.wait_until(lambda: running.get(f"{api}/releases", owner.token)["items"], "the release")
         (release,) = running.get(f"{api}/releases", owner.token)["items"]
         assert release["release"] == "1.2.3"
         assert release["event_count"] == 1
