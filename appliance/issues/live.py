@@ -13,6 +13,7 @@ from appliance.hookspecs import Clock
 from appliance.issues.feed import IssueFeed, IssueUpdate
 from appliance.issues.service import IssueService
 from appliance.issues.views import IssueQuery
+from appliance.uninterrupted import uninterrupted
 from appliance.web.live import Message
 
 LOOK_SECONDS: Final = 10.0  # of silence, then the database is asked: one indexed query for each open page
@@ -33,7 +34,7 @@ async def news(
         project_ids: the list's projects; empty: all that the actor sees.
     """
     updates = feed.updates(actor.visible(frozenset(project_ids) or None))
-    marker, since = await issues.marker(actor, project_ids), clock.now()
+    marker, since = await uninterrupted(issues.marker(actor, project_ids)), clock.now()
     following: asyncio.Task[IssueUpdate] | None = None
     try:
         while True:
@@ -42,7 +43,7 @@ async def news(
             if done:
                 ids, following = following.result().opened, None
             else:
-                latest = await issues.marker(actor, project_ids)
+                latest = await uninterrupted(issues.marker(actor, project_ids))
                 ids = await _opened_since(actor, issues, project_ids, since) if latest != marker else ()
                 marker = latest
             since = clock.now()
@@ -59,5 +60,5 @@ async def _opened_since(
     actor: Actor, issues: IssueService, project_ids: tuple[int, ...], since: int
 ) -> tuple[int, ...]:
     query = IssueQuery(project_ids=project_ids, sort="first_seen", limit=LOOK_AT, sparklines=False)
-    found = await issues.list(actor, query)
+    found = await uninterrupted(issues.list(actor, query))
     return tuple(item.id for item in found.items if max(item.first_seen, item.regressed_at or 0) >= since - OVERLAP)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from litestar.response import Stream
 from msgspec import Struct
+
+from appliance.uninterrupted import uninterrupted
 
 MAX_STREAMS: Final = 200  # in all; a page holds one, so this is 200 open tabs
 MAX_STREAMS_PER_USER: Final = 8  # tabs of one person; HTTP/1.1 browsers allow 6 connections to a host anyway
@@ -58,7 +60,7 @@ class LiveStreams:
         self,
         user_id: int,
         messages: AsyncIterator[Message],
-        still_allowed: Callable[[], Awaitable[bool]],
+        still_allowed: Callable[[], Coroutine[Any, Any, bool]],
         *,
         heartbeat: float = HEARTBEAT_SECONDS,
         lifetime: float = LIFETIME_SECONDS,
@@ -89,7 +91,7 @@ class LiveStreams:
         self,
         user_id: int,
         messages: AsyncIterator[Message],
-        still_allowed: Callable[[], Awaitable[bool]],
+        still_allowed: Callable[[], Coroutine[Any, Any, bool]],
         heartbeat: float,
         lifetime: float,
     ) -> AsyncIterator[bytes]:
@@ -109,7 +111,7 @@ class LiveStreams:
                 # Asked at least at each heartbeat: where messages come without a pause there is no silence to ask in.
                 if following not in done or now - asked >= heartbeat:
                     asked = now
-                    if not await still_allowed():
+                    if not await uninterrupted(still_allowed()):
                         yield _encode(Message(event="ended", data={}))
                         return
                 if following in done:

@@ -171,9 +171,7 @@ def send(appliance: RunningAppliance, project: dict[str, Any], event: dict[str, 
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The appliance with everything in it. Tests leave it as it was, or use what they made."""
     folder = tmp_path_factory.mktemp("security")
-    # A live stream that is left while it asks the database: aiosqlite's closing task is dropped, which asyncio logs.
-    left = ["_terminate_graceful_close"]
-    appliance = RunningAppliance(folder / "data", config='[site]\nname = "Site"\n', expected_errors=left)
+    appliance = RunningAppliance(folder / "data", config='[site]\nname = "Site"\n')
     owner = Owner(appliance, "First shop")  # its address says nothing: it is in the requests, and may come back
     with appliance, httpx.Client(timeout=30, trust_env=False) as client:
         made = Site(appliance=appliance, client=client)
