@@ -82,6 +82,10 @@ class RangeDecoder:
             try:
                 found = await self._window(job, first, last, left)
             except WorkerDiedError as error:
+                log.warning(
+                    "decode worker died", segment=job.segment, start=job.start, records=[first, last],
+                    suspect=error.suspect, how=error.detail,
+                )  # fmt: skip
                 windows += await self._narrowed(job, raws, first, last, error)
                 continue
             chunks += found.chunks
