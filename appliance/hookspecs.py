@@ -701,6 +701,13 @@ class EventStore(ABC):
     async def event(self, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
         """One event with its payload, None when it was held back. Raises `EventNotFoundError`."""
 
+    async def payload(self, event: EventSummary) -> Event | None:
+        """The payload of an event whose summary is known, None when it was held back. Raises `EventNotFoundError`.
+
+        A store that can find it faster by what the summary says overrides this.
+        """
+        return (await self.event([event.project_id], event.event_id))[1]
+
     @abstractmethod
     async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
         """The events before and after one, and the ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -112,7 +113,9 @@ async def issue_event(store: EventStore, issue: IssueModel, hashes: Sequence[int
         IssueNotFoundError: the issue has no such event, or none at all any more.
     """
     where = events_of(issue, hashes)
-    wanted = await _end_of(store, where, event_id) if event_id in {"latest", "oldest"} else event_id
+    if event_id == "latest":
+        return await _latest(store, issue, where)
+    wanted = await _oldest(store, where) if event_id == "oldest" else event_id
     summary, event = await find_event(store, [issue.project_id], wanted)
     if summary.group_hash not in where.group_hashes:
         raise IssueNotFoundError(NO_EVENT)
@@ -120,13 +123,30 @@ async def issue_event(store: EventStore, issue: IssueModel, hashes: Sequence[int
     return EventDetail(summary=summary, event=event, issue_id=issue.id, neighbours=neighbours)
 
 
-async def _end_of(store: EventStore, where: EventFilter, end: str) -> str:
+async def _latest(store: EventStore, issue: IssueModel, where: EventFilter) -> EventDetail:
+    """The newest event: what an issue's page shows first, so in as few questions as can be."""
+    newest = await _newest(store, where)
+    event, neighbours = await asyncio.gather(_payload(store, newest), store.neighbours(where, newest))
+    return EventDetail(summary=newest, event=event, issue_id=issue.id, neighbours=neighbours)
+
+
+async def _payload(store: EventStore, summary: EventSummary) -> Event | None:
+    try:
+        return await store.payload(summary)
+    except EventNotFoundError as error:  # retention was faster
+        raise IssueNotFoundError(NO_EVENT) from error
+
+
+async def _newest(store: EventStore, where: EventFilter) -> EventSummary:
     newest, _ = await store.events(where, Page(limit=1))
     if not newest:
         raise IssueNotFoundError("The events of this issue are no longer kept; its counters are.")
-    if end == "latest":
-        return newest[0].event_id
-    return (await store.neighbours(where, newest[0])).oldest or newest[0].event_id
+    return newest[0]
+
+
+async def _oldest(store: EventStore, where: EventFilter) -> str:
+    newest = await _newest(store, where)
+    return (await store.neighbours(where, newest)).oldest or newest.event_id
 
 
 async def find_event(store: EventStore, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:

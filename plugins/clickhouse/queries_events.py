@@ -60,6 +60,20 @@ async def events(reader: Reader, where: EventFilter, page: Page) -> tuple[list[E
 async def event(reader: Reader, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
     """One event with its payload."""
     key = await _key_of(reader, project_ids, event_id)
+    rows = await _at(reader, f"{_COLUMNS}, payload", event_id, key)
+    *fields, payload = rows[0]
+    return _summary(tuple(fields)), _decode(event_id, payload)
+
+
+async def payload(reader: Reader, here: EventSummary) -> Event | None:
+    """The payload of an event whose place is known."""
+    key = (here.project_id, here.group_hash, here.timestamp, here.received_at)
+    rows = await _at(reader, "payload", here.event_id, key)
+    return _decode(here.event_id, rows[0][0])
+
+
+async def _at(reader: Reader, columns: str, event_id: str, key: tuple[int, int, int, int]) -> list[Row]:
+    """Columns of the event at a place: one row at least."""
     conditions = Conditions()
     project_id, group_hash, timestamp, received_at = key
     conditions.add(f"project_id = {conditions.bind(project_id, 'UInt64')}")
@@ -67,12 +81,11 @@ async def event(reader: Reader, project_ids: Sequence[int], event_id: str) -> tu
     conditions.add(f"timestamp = {conditions.time(timestamp)}")
     conditions.add(f"received_at = {conditions.time(received_at)}")
     conditions.add(f"event_id = {conditions.bind(event_id, 'String')}")
-    sql = f"SELECT {_COLUMNS}, payload FROM events WHERE {conditions.sql} LIMIT 1"
+    sql = f"SELECT {columns} FROM events WHERE {conditions.sql} LIMIT 1"
     rows = await reader.query("reading an event", sql, conditions.parameters)
     if not rows:
         raise EventNotFoundError(f"There is no event {event_id} here, or retention has dropped it.")
-    *fields, payload = rows[0]
-    return _summary(tuple(fields)), _decode(event_id, payload)
+    return rows
 
 
 async def _key_of(reader: Reader, project_ids: Sequence[int], event_id: str) -> tuple[int, int, int, int]:

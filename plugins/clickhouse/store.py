@@ -160,6 +160,10 @@ class ClickHouseStore(EventStore):
         """One event with its payload."""
         return await queries_events.event(self.engine, project_ids, event_id)
 
+    async def payload(self, event: EventSummary) -> Event | None:
+        """The payload of an event whose summary is known."""
+        return await queries_events.payload(self.engine, event)
+
     async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
         """The events around one."""
         return await queries_events.neighbours(self.engine, where, event)

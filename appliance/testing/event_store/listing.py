@@ -99,6 +99,17 @@ class EventsSuite:
             walked += [here] if here else []
         assert walked == [hex_id(n) for n in (1, 2, 3, 4)]
 
+    async def test_a_payload_is_read_by_what_the_summary_says(self, store: EventStore) -> None:
+        kept = Event(id=hex_id(2), kind=Kind.ERROR, timestamp=NOW - HOUR, message="kept")
+        rows = [event_row(n, timestamp=NOW - HOUR + n) for n in range(3)]
+        rows[1].payload = msgspec.json.encode(kept)
+        await store.write(Batch(batch_id=BATCH, events=rows))
+        by_id = {summary.event_id: summary for summary in (await store.events(ALL, Page()))[0]}
+        assert [await store.payload(by_id[hex_id(n)]) for n in (1, 2, 3)] == [None, kept, None]
+        summary = by_id[hex_id(2)]
+        with pytest.raises(EventNotFoundError):
+            await store.payload(msgspec.structs.replace(summary, event_id=hex_id(99)))
+
     async def test_an_event_outside_the_filter_still_has_neighbours_in_it(self, store: EventStore) -> None:
         rows = [event_row(n, timestamp=NOW - HOUR + n, level="error" if n != 1 else "info") for n in range(3)]
         await store.write(Batch(batch_id=BATCH, events=rows))
