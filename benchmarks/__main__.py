@@ -40,7 +40,8 @@ def main() -> None:
     found |= {name: value for name, value in drain.measure(given.events, 0).items() if name != "machine"}
     if given.limited_events and os.geteuid() == 0:
         print(f"draining in {LIMIT_MB} MB …", file=sys.stderr)
-        found["limited"] = drain.measure(given.limited_events, LIMIT_MB)["drain"] | {"memory_limit_mb": LIMIT_MB}
+        limited = drain.measure(given.limited_events, LIMIT_MB)
+        found["limited"] = {name: limited[name] for name in ("memory_limit_mb", "drain", "pages")}
     RESULTS.mkdir(exist_ok=True)
     name = RESULTS / f"{found['at'][:10]}.json"
     name.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
