@@ -22,7 +22,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ def wrk(port: int, requests: Path, seconds: int, connections: int) -> dict[str, 
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], port: int, folder: Path) -> Generator[subprocess.Popen[bytes]]:
     """A server, from ready to stopped."""
     process = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, cwd=folder)
     try:

@@ -45,8 +45,7 @@ def envelope_url(appliance: Appliance, made: Installation) -> str:
 
 def fill_and_drain(made: Installation, bodies: Path, wanted: int, cgroup: Path | None) -> dict[str, Any]:
     """Store `wanted` events in rounds; throughput and cost of draining alone, memory of all of it."""
-    stored, drained, seconds, cpu, peaks, memory = 0, 0, 0.0, 0.0, [0], []
-    started = time.monotonic()
+    stored, drained, seconds, cpu, peaks = 0, 0, 0.0, 0.0, [0]
     while stored < wanted:
         with Appliance(made.data_dir, "ingest") as ingest:
             enough = min(FILL_SECONDS, 2 + (wanted - stored) // ASSUMED_RATE)
@@ -64,7 +63,6 @@ def fill_and_drain(made: Installation, bodies: Path, wanted: int, cgroup: Path |
             drained += last["totals"].get("events", 0) - first["totals"].get("events", 0)
             stored = last["totals"].get("events", 0)
             peaks.append(usage.peak_anonymous)
-            memory += [(time.monotonic() - started, stored, bytes_) for _, bytes_ in usage.anonymous[-20:]]
         print(f"  {stored:>9,} events stored, {drained / seconds:,.0f}/s", file=sys.stderr)
     return {
         "events": stored,

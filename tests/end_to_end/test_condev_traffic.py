@@ -69,7 +69,7 @@ def test_errors_vitals_and_a_replay_of_the_condev_sdk_are_shown_by_the_api(tmp_p
         (metric,) = running.get(f"{api}/performance?metric=LCP", owner.token)["items"]
         assert metric["samples"] == 10
         assert 1700 <= metric["p75"] <= 1850
-        # The two bodies may be two batches: the issue comes with the first one's effects, the replay with the other's rows.
+        # The bodies may be two batches: an issue comes with the first one's effects, the replay with the other's rows.
         running.wait_until(lambda: running.get(f"{api}/issues", owner.token)["items"], "the issue")
         (issue,) = running.get(f"{api}/issues", owner.token)["items"]
         assert issue["title"] == "TypeError: boom"
