@@ -37,6 +37,10 @@ MAX_OUTPUT: Final = 16 * 1024 * 1024  # bytes of rows in one batch; two are in m
 # is still queryable well within the promised 2 s. The first event after a pause waits for nothing.
 LINGER_SECONDS: Final = 0.35
 IDLE_SECONDS: Final = 1.0  # between looks at what no event announces: a replaced spool, a retry asked for elsewhere
+# While this file lies in the data directory, finished segments of the spool are kept: an upgrade that has to go back to
+# its backup finds what was accepted meanwhile. They get a quarter of the spool: from half on, ingest sheds.
+KEEP_SPOOL_FILE: Final = "keep-spool"
+KEEP_SHARE: Final = 4
 RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, 15.0)  # after an error that no step expected, or a worker that won't start
 
 log = structlog.get_logger(__name__)
@@ -91,6 +95,8 @@ class Pipeline:
         """
         self._limits = config.pipeline
         self._spool = data_dir / "spool"
+        self._keep_file = data_dir / KEEP_SPOOL_FILE
+        self._keep_bytes = config.ingest.spool_max_bytes // KEEP_SHARE
         self._database = database
         self._store = store
         self._clock = clock
@@ -250,6 +256,8 @@ class Pipeline:
         finally:
             for wait in waits:
                 wait.cancel()
+        if reader.keeps and self._after is not None:
+            reader.acknowledge(self._after, self._kept_bytes())
         fresh = SpoolReader.open(self._spool, clock=self._clock)
         fresh.close()
         if fresh.epoch != reader.epoch:
@@ -371,10 +379,14 @@ class Pipeline:
             known.times, known.detail = known.times + failure.times, failure.detail
         if work.retry is None:
             self._after = work.intent.after
-            reader.acknowledge(work.intent.after)
+            reader.acknowledge(work.intent.after, self._kept_bytes())
             self._checkpoint("acknowledged")
         if changes:
             self._on_changes(changes)
+
+    def _kept_bytes(self) -> int:
+        """How much of what is finished stays in the spool: nothing, unless an upgrade asks for it."""
+        return self._keep_bytes if self._keep_file.exists() else 0
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
