@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from appliance.config import ByteSize, Config, PluginsTable
+from appliance.config_keys import leaves, reference
 from appliance.secret import Secret
 
 ENV_PREFIX: Final = "CONDEV__"
@@ -86,7 +87,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
     raw = _read(path) if path else {}
     _overlay_environment(raw, environ)
     problems: list[Problem] = []
-    leaves = dict(_leaves(raw))
+    given = dict(leaves(raw))
     plugins_raw = _as_table(raw.pop("plugins", {}), "plugins", source, problems)
     own = {name: plugins_raw.pop(name) for name in list(plugins_raw) if name in PluginsTable.__struct_fields__}
     tables: dict[str, Any] = {
@@ -103,29 +104,12 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
         config.plugin_tables = tables
         config.channels = {**Config().channels, **config.channels}  # a [channels] table adds to the default one
         config.source = path
-        config.given = frozenset(leaves)
-        config.references = {key: found for key, value in leaves.items() if (found := _reference(value)) is not None}
+        config.given = frozenset(given)
+        config.references = {key: found for key, value in given.items() if (found := reference(value)) is not None}
         problems += _check(config, source)
     if problems or config is None:
         raise ConfigError(problems)
     return config
-
-
-def _leaves(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every key that is set, dotted; a reference to a secret is one key, not a table."""
-    for key, value in table.items():
-        nested = _table_of(value)
-        if nested is not None and _reference(nested) is None:
-            yield from _leaves(nested, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _reference(value: object) -> tuple[str, str] | None:
-    """("env" | "file", name) when a value says where a secret is kept."""
-    table = _table_of(value) or {}
-    kind, place = next(iter(table.items()), ("", ""))
-    return (kind, place) if len(table) == 1 and kind in ("env", "file") and isinstance(place, str) else None
 
 
 def decode_table(
@@ -323,9 +307,7 @@ def _byte_size(value: object) -> ByteSize:
 
 
 def _unknown(key: str, into: type[Struct]) -> str:
-    known = [
-        field.encode_name for field in msgspec.structs.fields(into) if field.name not in _NOT_KEYS
-    ]
+    known = [field.encode_name for field in msgspec.structs.fields(into) if field.name not in _NOT_KEYS]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if near:
         return f"no such key; did you mean {near[0]}?"
@@ -364,7 +346,6 @@ _LEAST: Final = (
     ("monitoring", "disk_days", 0),
     ("monitoring", "certificate_days", 0),
     ("monitoring", "backup_hours", 0),
-    ("deploy", "cpus", 0),
     ("deploy", "port", 1),
     ("deploy", "events_per_day", 1),
 )
