@@ -616,6 +616,13 @@ class StoreStats(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  # what a person should know, in sentences
 
 
+class StoreSchema(Struct, frozen=True, kw_only=True):
+    """What a program makes of a database when it opens it: an upgrade compares it with what is there."""
+
+    version: int = 0  # 0: the store has no schema
+    readable_from: int = 0  # the oldest schema version whose program can go on with such a database
+
+
 class Dropped(Struct, frozen=True, kw_only=True):
     """What retention removed."""
 
@@ -654,6 +661,10 @@ class EventStore(ABC):
     @abstractmethod
     async def seen(
         self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
+    def schema(self) -> StoreSchema:
+        """What `open` brings the database to; asked without opening it. Stores without a schema need not say."""
+        return StoreSchema()
+
     ) -> frozenset[tuple[int, str, str]]:
         """Which of the (project_id, "event" | "measurement" | …, id) other batches stored, received after `since`."""
 

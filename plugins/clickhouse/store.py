@@ -25,6 +25,7 @@ from appliance.hookspecs import (
     ReplaySummary,
     StoreStats,
     TagCount,
+    StoreSchema,
 )
 from appliance.model import TABLES, Batch, Event
 
@@ -36,7 +37,7 @@ from .engine_embedded import EmbeddedEngine
 from .engine_server import ServerEngine
 from .migrations import migrate, set_disk_reserve
 from .retention import ALL_TABLES, Retention, stats
-from .schema import SCHEMA_VERSION
+from .schema import READABLE_FROM, SCHEMA_VERSION
 from .summaries import HOUR, ISSUES, MEASUREMENTS, Summariser, SummaryState
 from .write import Writer, present, seen
 
@@ -75,6 +76,10 @@ class ClickHouseStore(EventStore):
         await self.engine.start()
         try:
             await migrate(self.engine, self._clock.now())
+    def schema(self) -> StoreSchema:
+        """The newest migration this program knows."""
+        return StoreSchema(version=SCHEMA_VERSION, readable_from=READABLE_FROM)
+
             await set_disk_reserve(self.engine, self._disk_reserve)
             if self.guard is not None:
                 await self.guard.start()
