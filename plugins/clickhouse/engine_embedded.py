@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -94,14 +94,21 @@ class EmbeddedEngine(Engine):
         if types is None:
             types = self._types[block.table] = column_types(client, self.database, block.table)
         pieces = native_block(block.names, [types[name] for name in block.names], block.data, block.count)
+        self._hand_over(client, block.table, block.names, pieces)
+
+    def insert_raw(self, client: Client, table: str, names: Sequence[str], body: bytes) -> None:
+        """Through the same file."""
+        self._hand_over(client, table, names, [body])
+
+    def _hand_over(self, client: Client, table: str, names: Sequence[str], pieces: list[bytes]) -> None:
         if self._handover is None:
             self._handover = Handover()
         self._handover.write(pieces)
-        del pieces  # as much again as the file
-        columns = ", ".join(map(quote, block.names))
+        pieces.clear()  # as much again as the file
+        columns = ", ".join(map(quote, names))
         try:
             client.command(
-                f"INSERT INTO {quote(block.table)} ({columns}) FROM INFILE '{self._handover.path}' "
+                f"INSERT INTO {quote(table)} ({columns}) FROM INFILE '{self._handover.path}' "
                 "COMPRESSION 'none' FORMAT Native"
             )
         finally:
