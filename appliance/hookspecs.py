@@ -661,6 +661,10 @@ class EventStore(ABC):
     Every query raises `StoreUnavailableError` when it should be tried again. Times are µs.
     """
 
+    # How long a query may take before the store itself gives it up. The host's watchdog measures by it: a call that
+    # has not come back after six times as long is reported, after thirty times as long the process is started anew.
+    answer_seconds: float = 10.0
+
     def schema(self) -> StoreSchema:
         """What `open` brings the database to; asked without opening it. Stores without a schema need not say."""
         return StoreSchema()

@@ -51,6 +51,7 @@ class ClickHouseStore(EventStore):
     def __init__(self, engine: Engine, clock: Clock, disk_reserve: int) -> None:
         """Args: engine: not started yet. clock: for "today". disk_reserve: bytes, see the config."""
         self.engine = engine  # for tests and tools that need SQL of their own
+        self.answer_seconds = engine.query_seconds
         self._clock = clock
         self._disk_reserve = disk_reserve
         self._issues, self._metrics = SummaryState(), SummaryState()
