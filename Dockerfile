@@ -1,0 +1,63 @@
+# The image of the appliance: every service of ours runs it, and so does the `condev` command on the host.
+#
+#   docker build --tag condev-monitor:0.1.0 .
+#   docker build --build-arg BASE_IMAGE=registry.example.com/python:3.13-slim --tag condev-monitor:0.1.0 .
+#
+# Another architecture: the same, with --platform or on a machine of that kind; nothing here names one. The classic
+# builder is enough: no `# syntax=` line (it would be pulled) and no `RUN --mount`.
+# BASE_IMAGE: Python 3.13 on Debian. By digest, if builds have to be repeatable to the last package of Debian.
+ARG BASE_IMAGE=python:3.13-slim
+
+# ── build: everything is fetched as wheels against the hashes of two locks (`make lock` writes them) ──
+FROM ${BASE_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY requirements-build.lock ./
+RUN python -m venv /build \
+    && /build/bin/pip install --quiet --no-deps --no-compile --require-hashes --only-binary :all: -r requirements-build.lock
+# dkimpy is the exception: published as source alone. It is pure Python, and nothing is compiled.
+COPY requirements.lock ./
+RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --require-hashes \
+    --only-binary :all: --no-binary dkimpy --wheel-dir /wheels -r requirements.lock
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY examples examples
+COPY plugins plugins
+COPY appliance appliance
+# hatch_build.py installs and bundles the dashboard's npm packages with the Node that came as a wheel.
+RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m venv /app \
+    && /app/bin/pip install --quiet --no-index --no-deps /wheels/*.whl \
+    && /build/bin/cyclonedx-py environment --output-format JSON --output-file /app/sbom.json /app/bin/python
+
+# ── what runs ──
+FROM ${BASE_IMAGE}
+# tini reaps what plugins and Compose leave behind and hands on SIGTERM. Debian's own version: the base image decides it.
+# hadolint ignore=DL3008
+RUN if ! command -v tini >/dev/null; then \
+      apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    && groupadd --gid 10001 condev \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin condev \
+    && install -d -o 10001 -g 10001 -m 0700 /data
+COPY --from=build /app /app
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="Condev Monitor" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# HOME: nothing of ours is written there; a library that looks for it must not find root's.
+ENV PATH=/app/bin:$PATH \
+    HOME=/tmp \
+    TZ=UTC \
+    LANG=C.UTF-8 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
+    CONDEV_DATA_DIR=/data
+USER 10001:10001
+WORKDIR /data
+EXPOSE 8000 8001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["condev", "healthcheck"]
+ENTRYPOINT ["tini", "--", "condev"]
+CMD ["serve", "--host", "0.0.0.0"]
