@@ -40,6 +40,8 @@ RUN if ! command -v tini >/dev/null; then \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin condev \
     && install -d -o 10001 -g 10001 -m 0700 /data
 COPY --from=build /app /app
+# `condev` and `condev-uninstall` for the host, and what writes them there: installer.sh runs it.
+COPY appliance/deploy/host_commands /app/host-commands
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Condev Monitor" \
       org.opencontainers.image.version="${VERSION}" \
@@ -58,6 +60,8 @@ USER 10001:10001
 WORKDIR /data
 EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["condev", "healthcheck"]
+# By role: core, all and web answer on 8000, ingest on 8001. Without the site module it starts in 20 ms.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-ISc", "import socket as s\nfor p in (8000, 8001):\n  try:\n    c = s.create_connection(('127.0.0.1', p), 2)\n    c.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n')\n    if b' 200 ' in c.recv(64): raise SystemExit(0)\n  except OSError: pass\nraise SystemExit(1)"]
 ENTRYPOINT ["tini", "--", "condev"]
 CMD ["serve", "--host", "0.0.0.0"]
