@@ -18,11 +18,12 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Receive, Scope, Send
 
 from appliance import __version__, host
 from appliance.accounts.access import PUBLIC
-from appliance.accounts.guards import AccessPlugin
+from appliance.accounts.guards import AccessPlugin, check_routes
 from appliance.accounts.routes import routes as account_routes
 from appliance.accounts.service import AccountService
 from appliance.alerts.routes import routes as alert_routes
@@ -57,8 +58,10 @@ from appliance.roles import Role
 from appliance.schedule import Job, Schedule
 from appliance.shell import ShellLoader
 from appliance.spool import SpoolWriter
+from appliance.system.monitor import SelfMonitor
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
+from appliance.system.watchdog import Calls, Watchdog, watched
 from appliance.web.example import example_router
 from appliance.web.live import LiveStreams
 from appliance.web.setup import WebPlugin
@@ -67,6 +70,10 @@ ADMISSION_FILE: Final = "admission.json"
 MAX_REQUEST_BYTES: Final = 1024 * 1024  # of a form or an API call; SDK traffic has its own limits
 
 AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
+
+TOKEN: Final = SecurityScheme(
+    type="http", scheme="bearer", description="An API token: Account → Tokens, or `condev token create`."
+)
 
 ROUTES: Final[list[Any]] = [
     *account_routes,
@@ -204,6 +211,7 @@ class Appliance:
             config=limits,
             trusted_proxies=self.config.site.trusted_proxies,
             clock=self.clock,
+            conditions=self.core.system.conditions if self.core is not None else None,
         )
         self._stack.push_async_callback(ingest.stop)
         await ingest.start()
@@ -235,7 +243,8 @@ class Core:
         self._plugins = appliance.plugins
         self._clock = clock
         self.database = Database(metadata_url(config, appliance.data_dir))
-        self.store = appliance.plugins.event_store()
+        calls = Calls()
+        self.store = watched(appliance.plugins.event_store(), calls)
         self.blobs = appliance.plugins.blob_store()
         self.feed = IssueFeed()
         self.accounts = AccountService(self.database, clock, config.accounts, appliance.site_url)
@@ -255,6 +264,23 @@ class Core:
             plugins=appliance.plugins,
             pipeline=self.pipeline,
             alerts=self.alerts,
+        )
+        self.monitor = SelfMonitor(
+            database=self.database,
+            clock=clock,
+            config=config,
+            data_dir=self._data_dir,
+            site_url=appliance.site_url,
+            alerts=self.alerts,
+            state=self.system.figures,
+            stuck=lambda: self.watchdog.stuck,
+        )
+        self.watchdog = Watchdog(
+            self.store,
+            calls,
+            self._data_dir,
+            may_end=config.monitoring.watchdog,
+            on_change=self.monitor.look_now if self.pipeline is not None else lambda: None,
         )
         self.accounts.set_mailer(self.alerts)
         self.web = self._dashboard() if self._role.shows else None
@@ -297,6 +323,8 @@ class Core:
         await publish_admission(self.database, self._data_dir / ADMISSION_FILE, self._clock)
         stack.push_async_callback(self.store.close)
         await self.store.open()
+        stack.push_async_callback(self.watchdog.stop)
+        self.watchdog.start()
         if self.pipeline is not None:
             await self._start_pipeline(self.pipeline, stack)
         if self.web is not None:
@@ -308,9 +336,11 @@ class Core:
         stack.push_async_callback(_finish, pipeline.stop, task)
         stack.push_async_callback(self.alerts.worker.stop)
         await self.alerts.worker.start()
-        schedule = self._schedule()
-        jobs = asyncio.create_task(schedule.run(), name="schedule")
-        stack.push_async_callback(_finish, schedule.stop, jobs)
+        stack.push_async_callback(self.monitor.stop)
+        # Two: a store that hangs may hold all places of the first, and it is the second that says so.
+        for schedule in (self._schedule(), Schedule(self.database, self._clock, [self.monitor.job()])):
+            jobs = asyncio.create_task(schedule.run(), name="schedule")
+            stack.push_async_callback(_finish, schedule.stop, jobs)
 
     def _schedule(self) -> Schedule:
         return Schedule(
@@ -354,11 +384,11 @@ class Core:
         demo = self._appliance.demo
         example = [example_router(lambda: demo.dsn, dict(PUBLIC))] if demo is not None else []
         shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
-        return Litestar(
+        app = Litestar(
             route_handlers=[*ROUTES, *example],
             plugins=[
                 AccessPlugin(self.accounts, self._appliance.site_url, proxies),
-                WebPlugin(self._clock, shell.load),
+                WebPlugin(self._clock, shell.load, https=self._appliance.site_url.startswith("https://")),
             ],
             dependencies={name: Provide(_giving(value), sync_to_thread=False) for name, value in given.items()},
             openapi_config=OpenAPIConfig(
@@ -366,11 +396,15 @@ class Core:
                 version=__version__,
                 render_plugins=[JsonRenderPlugin(path="/")],
                 openapi_router=Router("/api/v1/schema", route_handlers=[], opt=PUBLIC),
+                components=Components(security_schemes={"token": TOKEN}),
+                security=[{"token": []}],
             ),
             request_max_body_size=MAX_REQUEST_BYTES,
             logging_config=None,
             signature_types=[Config, Database, PluginHost],
         )
+        check_routes(app)  # now, where the error names the route, not in a server's start-up log
+        return app
 
 
 def _giving(value: object) -> Callable[[], Any]:

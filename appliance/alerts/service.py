@@ -13,6 +13,7 @@ from appliance.alerts.compose import AccountMail, Site, compose_account_mail, co
 from appliance.alerts.entries import Body, Purpose, add_entry, create_default_rules, enqueue_changes
 from appliance.alerts.facts import addresses
 from appliance.alerts.log import AlertLog
+from appliance.alerts.notices import Notices
 from appliance.alerts.outbox import AlertPlugins, OutboxWorker
 from appliance.alerts.rules import Rules
 from appliance.alerts.schemas import ChannelItem, NotifierItem
@@ -60,6 +61,7 @@ class AlertService:
         self.default_throttle_minutes = config.alerts.throttle_minutes
         self.rules = Rules(database, clock, plugins.rules, self._channels, self._site)
         self.log = AlertLog(database, clock)
+        self.notices = Notices(self._channels, clock, self._site, config.monitoring.channel)
         # Started by the role that runs the pipeline; elsewhere it is only poked, which does nothing.
         self.worker = OutboxWorker(database, store, clock, plugins, self._channels, config.alerts, self._site)
 
