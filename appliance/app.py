@@ -59,6 +59,7 @@ from appliance.schedule import Job, Schedule
 from appliance.shell import ShellLoader
 from appliance.spool import SpoolWriter
 from appliance.system.monitor import SelfMonitor
+from appliance.running_file import Running, write_running
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
 from appliance.system.watchdog import Calls, Watchdog, watched
@@ -319,7 +320,7 @@ class Core:
         """Migrate, open the stores, start what the role runs. `stack` closes it again."""
         stack.push_async_callback(self.database.close)
         stack.callback(self.accounts.close)
-        await migrate(self.database, self._data_dir)
+        revision = await migrate(self.database, self._data_dir)
         await publish_admission(self.database, self._data_dir / ADMISSION_FILE, self._clock)
         stack.push_async_callback(self.store.close)
         await self.store.open()
@@ -339,6 +340,15 @@ class Core:
         stack.push_async_callback(self.monitor.stop)
         # Two: a store that hangs may hold all places of the first, and it is the second that says so.
         for schedule in (self._schedule(), Schedule(self.database, self._clock, [self.monitor.job()])):
+        write_running(
+            self._data_dir,
+            Running(
+                version=__version__,
+                started_at=self._clock.now(),
+                revision=revision,
+                event_store=self.store.schema().version,
+            ),
+        )
             jobs = asyncio.create_task(schedule.run(), name="schedule")
             stack.push_async_callback(_finish, schedule.stop, jobs)
 

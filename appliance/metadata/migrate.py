@@ -64,13 +64,16 @@ def known_schema(scripts: Path = SCRIPTS) -> MetadataSchema:
     return MetadataSchema(readable[0], tuple(readable))
 
 
-async def migrate(database: Database, data_dir: Path, scripts: Path = SCRIPTS) -> None:
+async def migrate(database: Database, data_dir: Path, scripts: Path = SCRIPTS) -> str:
     """Apply every revision that is missing.
 
     Args:
         database: to bring up to date.
         data_dir: where the lock and the word for older versions lie.
         scripts: the revisions.
+
+    Returns:
+        The revision that the database now has: a newer one than this version knows, where that one allows it.
 
     Raises:
         SchemaTooNewError: the database has a revision that this version neither knows nor can read.
@@ -95,7 +98,7 @@ def _take_lock(path: Path) -> IO[bytes]:
     return file
 
 
-def _upgrade(connection: Connection, data_dir: Path, scripts: Path) -> None:
+def _upgrade(connection: Connection, data_dir: Path, scripts: Path) -> str:
     config = alembic_config(scripts)
     known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
     ours = known_schema(scripts)
@@ -104,7 +107,7 @@ def _upgrade(connection: Connection, data_dir: Path, scripts: Path) -> None:
         theirs = _read_schema(data_dir / SCHEMA_FILE)
         if theirs is not None and theirs.revision == current and ours.revision in theirs.readable_by:
             log.warning("the metadata have the schema of a newer version, which this one can read", revision=current)
-            return
+            return current
         raise SchemaTooNewError(
             f"the metadata database is at revision {current}, which this version does not know: "
             "start the newer version again, or restore a backup made by this one"
@@ -113,6 +116,29 @@ def _upgrade(connection: Connection, data_dir: Path, scripts: Path) -> None:
         _write_schema(data_dir / SCHEMA_FILE, ours)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    return ours.revision
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Of the schema that is there; None when there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def known_revisions() -> frozenset[str]:
+    """Of every schema that this version can bring up to its own."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions())
+
+
+def make_schema(connection: Connection, revision: str) -> None:
+    """Make the tables of a revision, one of `known_revisions`, in the connection's transaction; for a restore."""
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def tell_older_versions(data_dir: Path) -> None:
+    """Write down which versions can read this one's schema, where a restore made it without `migrate`."""
+    _write_schema(data_dir / SCHEMA_FILE, known_schema())
 
 
 def _read_schema(path: Path) -> MetadataSchema | None:
