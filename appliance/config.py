@@ -113,6 +113,15 @@ class Monitoring(Struct, kw_only=True, forbid_unknown_fields=True):
     watchdog: bool = True  # end the process when the event store hangs, so that it is started anew
 
 
+class Backup(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Backups that make themselves; `condev backup FILE` works without any of this."""
+
+    schedule: Literal["off", "hourly", "daily", "weekly"] = "off"  # they take disk: somebody must have wanted them
+    keep: int = 7  # a week of daily ones
+    directory: str = ""  # "" → DATA_DIR/backups
+    passphrase: Secret | None = None  # None → not encrypted, and without the secrets
+
+
 class Outbound(Struct, kw_only=True, forbid_unknown_fields=True):
     """Requests that the appliance itself makes."""
 
@@ -144,6 +153,18 @@ class Deploy(Struct, kw_only=True, forbid_unknown_fields=True):
     events_per_day: int = 100_000  # the rate at which `condev plan` counts days
 
 
+class Doctor(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where `condev doctor` knocks to see what this host can reach. Hosts that must not reach these name others."""
+
+    https: list[str] = field(
+        default_factory=lambda: [
+            "https://acme-v02.api.letsencrypt.org/directory",  # where automatic certificates come from
+            "https://registry-1.docker.io/v2/",  # where images come from
+        ]
+    )
+    smtp_host: str = "smtp.mailgun.org"  # greets on 25, 465, 587 and 2525; nothing is sent
+
+
 class Log(Struct, kw_only=True, forbid_unknown_fields=True):
     """The process's own log, on standard error."""
 
@@ -165,9 +186,11 @@ class Config(Struct, kw_only=True, forbid_unknown_fields=True):
     accounts: Accounts = field(default_factory=Accounts)
     alerts: Alerts = field(default_factory=Alerts)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    backup: Backup = field(default_factory=Backup)
     outbound: Outbound = field(default_factory=Outbound)
     plugins: PluginsTable = field(default_factory=PluginsTable)
     deploy: Deploy = field(default_factory=Deploy)
+    doctor: Doctor = field(default_factory=Doctor)
     log: Log = field(default_factory=Log)
     # Raw tables of the plugins, secrets already resolved to `Secret`; their plugin decodes them strictly.
     plugin_tables: dict[str, JsonObject] = field(default_factory=dict)

@@ -13,14 +13,21 @@ from appliance.cli.context import DEFAULT_CONFIG, DEFAULT_DATA_DIR, CliContext
 
 # Verb → module and attribute. Loaded when asked for: `condev project create` must not pay for the web framework.
 VERBS: Final = {
+    "backup": "appliance.cli.backup:backup",
     "config": "appliance.cli.config:config",
     "dead-letters": "appliance.cli.dead_letters:dead_letters",
+    "doctor": "appliance.cli.doctor:doctor",
     "demo": "appliance.cli.serve:demo",
+    "healthcheck": "appliance.cli.deploy:healthcheck",
     "init": "appliance.cli.accounts:init",
     "notify": "appliance.cli.notify:notify",
+    "plan": "appliance.cli.deploy:plan",
     "plugins": "appliance.cli.plugins:plugins",
     "project": "appliance.cli.projects:project",
+    "restore": "appliance.cli.backup:restore",
+    "render": "appliance.cli.deploy:render",
     "serve": "appliance.cli.serve:serve",
+    "support-bundle": "appliance.cli.support:support_bundle",
     "token": "appliance.cli.accounts:token",
     "user": "appliance.cli.accounts:user",
 }
