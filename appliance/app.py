@@ -55,11 +55,11 @@ from appliance.releases.service import ReleaseService
 from appliance.replays.routes import routes as replay_routes
 from appliance.replays.service import ReplayService
 from appliance.roles import Role
+from appliance.running_file import Running, write_running
 from appliance.schedule import Job, Schedule
 from appliance.shell import ShellLoader
 from appliance.spool import SpoolWriter
 from appliance.system.monitor import SelfMonitor
-from appliance.running_file import Running, write_running
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
 from appliance.system.watchdog import Calls, Watchdog, watched
@@ -324,6 +324,15 @@ class Core:
         await publish_admission(self.database, self._data_dir / ADMISSION_FILE, self._clock)
         stack.push_async_callback(self.store.close)
         await self.store.open()
+        write_running(
+            self._data_dir,
+            Running(
+                version=__version__,
+                started_at=self._clock.now(),
+                revision=revision,
+                event_store=self.store.schema().version,
+            ),
+        )
         stack.push_async_callback(self.watchdog.stop)
         self.watchdog.start()
         if self.pipeline is not None:
@@ -340,15 +349,6 @@ class Core:
         stack.push_async_callback(self.monitor.stop)
         # Two: a store that hangs may hold all places of the first, and it is the second that says so.
         for schedule in (self._schedule(), Schedule(self.database, self._clock, [self.monitor.job()])):
-        write_running(
-            self._data_dir,
-            Running(
-                version=__version__,
-                started_at=self._clock.now(),
-                revision=revision,
-                event_store=self.store.schema().version,
-            ),
-        )
             jobs = asyncio.create_task(schedule.run(), name="schedule")
             stack.push_async_callback(_finish, schedule.stop, jobs)
 
