@@ -86,7 +86,7 @@ async def migrate(database: Database, data_dir: Path, scripts: Path = SCRIPTS) -
             async with connection.begin():
                 if not database.is_sqlite:
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
-                await connection.run_sync(_upgrade, data_dir, scripts)
+                return await connection.run_sync(_upgrade, data_dir, scripts)
     finally:
         lock.close()
 
