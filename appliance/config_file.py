@@ -256,7 +256,7 @@ def _convert(value: object, target: object, environ: Mapping[str, str]) -> objec
         if kind is Secret:
             return read_secret(item, environ)
         if kind is ByteSize:
-            return _byte_size(item)
+            return byte_size(item)
         raise NotImplementedError(f"a config struct uses {kind}, which config.toml cannot hold")
 
     if isinstance(value, dict):
@@ -297,7 +297,8 @@ def read_secret(value: object, environ: Mapping[str, str]) -> Secret:
     raise ValueError('expected { env = "NAME" } or { file = "/path" }')
 
 
-def _byte_size(value: object) -> ByteSize:
+def byte_size(value: object) -> ByteSize:
+    """A size as config.toml takes it: bytes, or a text such as "512m". Raises ValueError, worded for the reader."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return ByteSize(value)
     match = _SIZE.match(value) if isinstance(value, str) else None
@@ -343,10 +344,10 @@ _LEAST: Final = (
     ("accounts", "sign_in_attempts", 1),
     ("alerts", "attempts", 1),
     ("alerts", "throttle_minutes", 0),
+    ("backup", "keep", 1),
     ("monitoring", "disk_days", 0),
     ("monitoring", "certificate_days", 0),
     ("monitoring", "backup_hours", 0),
-    ("deploy", "port", 1),
     ("deploy", "events_per_day", 1),
 )
 

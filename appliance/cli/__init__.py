@@ -18,7 +18,7 @@ VERBS: Final = {
     "dead-letters": "appliance.cli.dead_letters:dead_letters",
     "doctor": "appliance.cli.doctor:doctor",
     "demo": "appliance.cli.serve:demo",
-    "healthcheck": "appliance.cli.deploy:healthcheck",
+    "healthcheck": "appliance.cli.healthcheck:healthcheck",
     "init": "appliance.cli.accounts:init",
     "notify": "appliance.cli.notify:notify",
     "plan": "appliance.cli.deploy:plan",
