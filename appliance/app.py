@@ -30,12 +30,17 @@ from appliance.alerts.routes import routes as alert_routes
 from appliance.alerts.service import AlertService
 from appliance.clock import SystemClock
 from appliance.config import Config
+from appliance.control import ControlServer
+from appliance.control_verbs import ControlVerbs
 from appliance.data_dir import metadata_url
+from appliance.deploy.backup import Parts
+from appliance.deploy.backup.service import Backups
 from appliance.hookspecs import HttpClient, IssueChange
 from appliance.http_client import GuardedHttpClient
 from appliance.ingest.addresses import TrustedProxies
 from appliance.ingest.admission import AdmissionFile
 from appliance.ingest.asgi import IngestApp
+from appliance.instance import asked_proof
 from appliance.issues.feed import IssueFeed
 from appliance.issues.routes import routes as issue_routes
 from appliance.issues.service import IssueService
@@ -165,6 +170,8 @@ class Appliance:
         """Dispatch by path."""
         if cast("str", scope["type"]) == "lifespan":
             await self._lifespan(receive, cast("AnySend", send))
+        elif scope["type"] == "http" and (proof := asked_proof(self.data_dir, scope["path"], scope["query_string"])):
+            await _answer(cast("AnySend", send), 200, b'{"ok":true,"proof":"%b"}' % proof.encode())
         elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
             await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
         elif self.web is not None:
@@ -266,6 +273,17 @@ class Core:
             pipeline=self.pipeline,
             alerts=self.alerts,
         )
+        self.backups = Backups(
+            Parts(
+                config=config,
+                data_dir=self._data_dir,
+                database=self.database,
+                store=self.store,
+                blobs=self.blobs,
+                clock=clock,
+                pause=self.pipeline.boundary.paused if self.pipeline is not None else contextlib.nullcontext,
+            )
+        )
         self.monitor = SelfMonitor(
             database=self.database,
             clock=clock,
@@ -275,6 +293,7 @@ class Core:
             alerts=self.alerts,
             state=self.system.figures,
             stuck=lambda: self.watchdog.stuck,
+            backups=self.backups.state,
         )
         self.watchdog = Watchdog(
             self.store,
@@ -347,10 +366,16 @@ class Core:
         stack.push_async_callback(self.alerts.worker.stop)
         await self.alerts.worker.start()
         stack.push_async_callback(self.monitor.stop)
+        self.monitor.look_now()  # the watchdog may have been the reason of this start
         # Two: a store that hangs may hold all places of the first, and it is the second that says so.
         for schedule in (self._schedule(), Schedule(self.database, self._clock, [self.monitor.job()])):
             jobs = asyncio.create_task(schedule.run(), name="schedule")
             stack.push_async_callback(_finish, schedule.stop, jobs)
+        verbs = ControlVerbs(pipeline.boundary, self.backups)
+        control = ControlServer(self._data_dir, verbs.plain, verbs.streaming)
+        stack.push_async_callback(verbs.stop)
+        stack.push_async_callback(control.stop)
+        await control.start()
 
     def _schedule(self) -> Schedule:
         return Schedule(
@@ -358,6 +383,7 @@ class Core:
             self._clock,
             [
                 *self.system.jobs(),
+                *self.backups.jobs(),
                 Job("issues.reopen_due", 60, lambda: self.issues.reopen_due(self._clock.now())),
                 Job("alerts.prune", 24 * 3600, self.alerts.prune),
                 Job("accounts.prune", 3600, self.accounts.prune),
@@ -435,11 +461,15 @@ async def _plain(scope: Scope, send: AnySend) -> None:
     path = cast("Mapping[str, Any]", scope).get("path", "")
     alive = path in ("/healthz", "/readyz")
     body = b'{"ok":true}' if alive else b'{"error":"this process serves no pages (see condev serve --role)"}'
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200 if alive else 404,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
-        }
-    )
+    await _answer(send, 200 if alive else 404, body)
+
+
+async def _answer(send: AnySend, status: int, body: bytes) -> None:
+    """JSON that is not kept on the way."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -12,7 +12,7 @@ import click
 
 from appliance.cli.context import DEFAULT_PORT, CliContext, fail
 from appliance.config_file import ConfigError, exposed_secrets
-from appliance.data_dir import ADDRESS_FILE
+from appliance.data_dir import ADDRESS_FILE, RESTORE_MARKER
 from appliance.roles import Role
 
 # Read by the C library when a process starts, so they are set before it does: two heaps instead of eight for each
@@ -58,6 +58,11 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
         environment = {**os.environ, **_PROCESS_ENVIRONMENT}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this command again
     context.prepare()
+    if (context.data_dir / RESTORE_MARKER).exists():
+        fail(
+            f"a restore into {context.data_dir} did not finish, so half of it may be missing: "
+            "run `condev restore FILE --replace` again"
+        )
     # The embedded engine passes each insert through a temporary file: on disk, where a tmpfs would count as memory.
     os.environ["TMPDIR"] = str(context.data_dir / "tmp")
     for warning in exposed_secrets(context.config):

@@ -21,6 +21,7 @@ from appliance.metadata.database import Database
 from appliance.pipeline import dead_letters, intents
 from appliance.pipeline.apply import Applier, StoppedError
 from appliance.pipeline.batches import Retry, Work, put_together
+from appliance.pipeline.boundary import Boundary
 from appliance.pipeline.dead_letters import DeadLetterFiles, retry_batch_id
 from appliance.pipeline.decode import DAY
 from appliance.pipeline.intents import Intent
@@ -93,6 +94,7 @@ class Pipeline:
             on_changes: told of issues that opened or came back, after commit.
             checkpoint: called with the name of each step that is done; tests raise or kill there.
         """
+        self.boundary = Boundary()
         self._limits = config.pipeline
         self._spool = data_dir / "spool"
         self._keep_file = data_dir / KEEP_SPOOL_FILE
@@ -238,7 +240,8 @@ class Pipeline:
                 continue
             linger = self._last_claim + LINGER_SECONDS - self._clock.monotonic()
             if linger > 0 and reader.next_range(found.after, 1, 1) is None:
-                await self._wait_for_more(linger)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), linger)
                 found = reader.next_range(after, self._limits.batch_records, self._limits.batch_bytes) or found
             self._last_claim = self._clock.monotonic()
             if self._stopping.is_set():
@@ -262,10 +265,6 @@ class Pipeline:
         fresh.close()
         if fresh.epoch != reader.epoch:
             raise SpoolReplacedError("the spool directory was replaced; going on with the new one")
-
-    async def _wait_for_more(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
 
     # ── decoding ──
 
@@ -368,19 +367,20 @@ class Pipeline:
     # ── applying ──
 
     async def _apply(self, reader: SpoolReader, work: Work) -> None:
-        began = self._clock.monotonic()
-        changes = await self._applier.apply(work)
-        self._batch_seconds = self._clock.monotonic() - began
-        self._last_batch_at = self._clock.now()
-        self._rates.add("records", work.records)
-        self._rates.add("events", len(work.batch.events))
-        for failure in work.failures:
-            known = self._failures.setdefault(failure.name, ProcessorFailure(failure.name, 0, ""))
-            known.times, known.detail = known.times + failure.times, failure.detail
-        if work.retry is None:
-            self._after = work.intent.after
-            reader.acknowledge(work.intent.after, self._kept_bytes())
-            self._checkpoint("acknowledged")
+        async with self.boundary.batch:
+            began = self._clock.monotonic()
+            changes = await self._applier.apply(work)
+            self._batch_seconds = self._clock.monotonic() - began
+            self._last_batch_at = self._clock.now()
+            self._rates.add("records", work.records)
+            self._rates.add("events", len(work.batch.events))
+            for failure in work.failures:
+                known = self._failures.setdefault(failure.name, ProcessorFailure(failure.name, 0, ""))
+                known.times, known.detail = known.times + failure.times, failure.detail
+            if work.retry is None:
+                self._after = work.intent.after
+                reader.acknowledge(work.intent.after, self._kept_bytes())
+                self._checkpoint("acknowledged")
         if changes:
             self._on_changes(changes)
 

@@ -75,13 +75,15 @@ ID_FIELDS: Final = {
 }  # fmt: skip
 
 
+DESCRIPTION: Final[JsonObject] = {"format": "memory"}  # of what `export` brings
+
+
 class MemoryExport(StoreExport):
     """Copies of the dictionaries."""
 
-    description: JsonObject = {"format": "memory"}
-
     def __init__(self, tables: Mapping[str, Mapping[tuple[int, int], Row]]) -> None:
         """Args: tables: not changed any more."""
+        self.description = dict(DESCRIPTION)
         self._tables = tables
         self.rows = {table: len(rows) for table, rows in tables.items()}
 
@@ -93,7 +95,7 @@ class MemoryExport(StoreExport):
                 yield StoreChunk(table=table, rows=len(rows), body=body)
 
     async def close(self) -> None:
-        self._tables = {}
+        """Nothing to give back."""
 
 
 class MemoryStore(EventStore):
@@ -121,7 +123,7 @@ class MemoryStore(EventStore):
         return MemoryExport({table: dict(rows) for table, rows in self.tables.items()})
 
     async def load(self, description: JsonObject, chunks: AsyncIterator[StoreChunk]) -> None:
-        if description != MemoryExport.description:
+        if description != DESCRIPTION:
             raise EventStoreError(f"The backup's events are not of this store but {description}.")
         for rows in self.tables.values():
             rows.clear()

@@ -25,6 +25,8 @@ from appliance.hookspecs import (
     PluginContext,
     ReleaseSummary,
     ReplaySummary,
+    StoreChunk,
+    StoreExport,
     StoreSchema,
     StoreStats,
     TagCount,
