@@ -32,7 +32,7 @@ def lacking() -> str:
     return f"{', '.join(missing)} (Debian: docker.io iptables iproute2 mmdebstrap)" if missing else ""
 
 
-class EngineStopped(RuntimeError):
+class EngineStoppedError(RuntimeError):
     """The engine did not start; the text ends with what it logged."""
 
 
@@ -44,14 +44,14 @@ def wait_for_engine(command: Sequence[str], log: Path) -> None:
         log: of the engine.
 
     Raises:
-        EngineStopped: it did not in time.
+        EngineStoppedError: it did not in time.
     """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if subprocess.run([*command, "info"], capture_output=True, check=False).returncode == 0:
             return
         time.sleep(0.1)
-    raise EngineStopped(f"dockerd does not answer:\n{log.read_text('utf-8', 'replace')[-3000:]}")
+    raise EngineStoppedError(f"dockerd does not answer:\n{log.read_text('utf-8', 'replace')[-3000:]}")
 
 
 def stop_process(pid_file: Path) -> None:

@@ -1,8 +1,8 @@
 """The images of the stack tests, built once: the appliance's own from this checkout, and stand-ins for the others.
 
-Where an image registry can be reached none of the stand-ins would be needed; here none can. Caddy and PostgreSQL are the
-real programs in another package; the ClickHouse stand-in answers its HTTP interface from the embedded engine, so that wire
-and SQL are real while the server's own memory is not measured.
+Where an image registry can be reached none of the stand-ins would be needed; here none can. Caddy and PostgreSQL are
+the real programs in another package; the ClickHouse stand-in answers its HTTP interface from the embedded engine, so
+that wire and SQL are real while the server's own memory is not measured.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 - Network: a namespace with an address of its own, in which ports 80 and 443 are free, and no way out but to this side.
 - Files: /opt, /usr/local/bin, /root and /run are empty ones of its own; the rest is this machine's.
 
-What it is not: another kernel, another distribution, systemd. The engine's images are those that `images.py` built. Both
-versions of the cgroup hierarchy are written for; only version 1 has been run.
+What it is not: another kernel, another distribution, systemd. The engine's images are those that `images.py` built.
+Both versions of the cgroup hierarchy are written for; only version 1 has been run.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ for directory in opt usr/local/bin root; do mount --bind "$PLACE/$directory" "/$
 for file in meminfo swaps; do mount --bind "$PLACE/$file" "/proc/$file"; done
 mount --bind "$PLACE/hosts" /etc/hosts
 ip link set lo up
-exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-root "$PLACE/exec" --pidfile "$PLACE/pid" \\
-  --host unix:///var/run/docker.sock --cgroup-parent "/$GROUP/docker"
+exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-root "$PLACE/exec" \\
+  --pidfile "$PLACE/pid" --host unix:///var/run/docker.sock --cgroup-parent "/$GROUP/docker"
 """
 
 
@@ -166,10 +166,12 @@ class Vps:
 
     def _clean(self) -> None:
         """Leave the shared images as they were found: no containers, networks, volumes, and no tags of a release."""
-        line = (
-            "docker ps -aq | xargs -r docker rm -f -v; docker network prune -f; docker volume ls -q | xargs -r docker volume rm -f;"
-            ' docker image ls --format "{{.Repository}}:{{.Tag}}" | grep ^condev-release/ | xargs -r docker rmi'
-        )
+        line = """
+            docker ps -aq | xargs -r docker rm -f -v
+            docker network prune -f
+            docker volume ls -q | xargs -r docker volume rm -f
+            docker image ls --format "{{.Repository}}:{{.Tag}}" | grep ^condev-release/ | xargs -r docker rmi
+        """
         self.run("sh", "-c", line, check=False)
 
     def _groups(self, leaf: str) -> list[Path]:
@@ -200,15 +202,8 @@ class Vps:
             (self.place / directory).mkdir(parents=True, exist_ok=True)
         (self.place / "daemon.json").write_text("{}")
         total = self.memory * KIB
-        shares = {
-            "MemTotal": 1.0,
-            "MemFree": 0.7,
-            "MemAvailable": 0.85,
-            "Buffers": 0.01,
-            "Cached": 0.1,
-            "SwapTotal": 0,
-            "SwapFree": 0,
-        }
+        shares = {"MemTotal": 1.0, "MemFree": 0.7, "MemAvailable": 0.85, "Buffers": 0.01, "Cached": 0.1}
+        shares |= {"SwapTotal": 0.0, "SwapFree": 0.0}
         lines = [f"{name + ':':<16}{int(total * share):8} kB" for name, share in shares.items()]
         (self.place / "meminfo").write_text("\n".join(lines) + "\n")
         (self.place / "swaps").write_text("Filename\tType\tSize\tUsed\tPriority\n")
