@@ -59,12 +59,18 @@ def prove(data_dir: Path, nonce: str) -> str:
     return hmac.new(key.encode(), f"condev-doctor:{nonce}".encode(), "sha256").hexdigest()
 
 
-def answer(data_dir: Path, query: str) -> str | None:
-    """The proof that a query string such as "nonce=…" asks for; None when it asks for none, or there is no key."""
-    nonce = query.removeprefix("nonce=")
-    if nonce == query or not NONCE.fullmatch(nonce):
-        return None
+def asked_proof(data_dir: Path, path: str, query: bytes) -> str:
+    """The proof that a request asks for; "" when it asks for none, or there is no key.
+
+    Args:
+        data_dir: where the key lies.
+        path: of the request; only `/healthz` asks.
+        query: its query string, `nonce=` and 32 hexadecimal digits.
+    """
+    nonce = query.removeprefix(b"nonce=").decode("latin-1")
+    if path != "/healthz" or len(nonce) == len(query) or not NONCE.fullmatch(nonce):
+        return ""
     try:
         return prove(data_dir, nonce)
     except OSError:
-        return None
+        return ""

@@ -21,6 +21,7 @@ from .config import MIB, Caps
 from .engine import Block, Client, Engine, Role, quote, select
 from .handover import Handover
 from .native import native_block
+from .processor import refuse_unfit_processor
 
 # jemalloc inside chDB reads this when the library is loaded. Freed memory goes back after 0.3 s, not 5 s: -80 MB under
 # load for a quarter of the insert speed. chDB builds jemalloc with the prefix je_, hence the name.
@@ -75,6 +76,7 @@ class EmbeddedEngine(Engine):
     def connect(self, role: Role, *, database: str | None) -> Client:
         """Open a client of the one engine in this process."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_unfit_processor()
         driver = load_driver()
         try:
             client = driver.get_client(

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from appliance.config import Config
 from appliance.deploy.doctor.engine_api import EngineApi, EngineFacts
+from appliance.deploy.doctor.knock import Resolver, resolve
 from appliance.deploy.doctor.mail_advice import MailAdvice
 from appliance.hookspecs import HealthCheck, HttpClient, Notifier
 
@@ -50,6 +51,7 @@ class DoctorContext:
         health_checks: Sequence[tuple[str, HealthCheck]] = (),
         engine: EngineApi | None = None,
         probes: Probes | None = None,
+        resolver: Resolver = resolve,
         seconds: float = 12.0,
     ) -> None:
         """Look at nothing yet.
@@ -66,6 +68,7 @@ class DoctorContext:
             health_checks: of the loaded plugins, each with its plugin's name.
             engine: the Docker engine; None: the one that DOCKER_HOST names, else the usual socket.
             probes: where the network checks knock.
+            resolver: how the domain is looked up.
             seconds: after which a check that has not ended is given up.
         """
         self.config: Final = config
@@ -79,6 +82,7 @@ class DoctorContext:
         self.health_checks: Final = tuple(health_checks)
         self.engine: Final = engine or EngineApi.of_environment(self.environ)
         self.probes: Final = probes or Probes()
+        self.resolver: Final = resolver
         self.seconds: Final = seconds
         self.mail_advice: MailAdvice | None = None  # set by the checks of mail
         self._engine_facts: asyncio.Task[EngineFacts] | None = None

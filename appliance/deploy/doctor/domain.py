@@ -14,7 +14,7 @@ from typing import Final, Literal
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.engine_api import EngineError
 from appliance.deploy.doctor.findings import Finding, Reporter
-from appliance.deploy.doctor.knock import PROOF_PATH, Answered, ask, listener, resolve
+from appliance.deploy.doctor.knock import PROOF_PATH, Answered, ask, listener
 from appliance.deploy.doctor.ports import PROJECT, listeners, publisher
 from appliance.deploy.topology import domain as domain_of
 from appliance.instance import prove
@@ -33,7 +33,7 @@ async def check_domain(context: DoctorContext) -> list[Finding]:
         return []
     try:
         async with asyncio.timeout(context.probes.seconds):
-            addresses = await resolve(domain, context.probes.http_port)
+            addresses = list(await context.resolver(domain, context.probes.http_port))
     except OSError as error:
         return [
             say.error(

@@ -10,9 +10,9 @@ import contextlib
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ MAX_ANSWER: Final = 16 * 1024  # head and the few bytes of proof; a stranger's p
 MAX_REQUEST: Final = 8 * 1024  # head of a request to our listener
 PROOF_PATH: Final = "/.well-known/condev-doctor/"
 
+Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]  # (host, port) → addresses
 Knocked = Literal["open", "refused", "silent", "unresolved", "unreachable", "odd"]
 
 
