@@ -46,4 +46,7 @@ def render(config: Config, plan: Plan, extensions: Extensions | None = None) -> 
         files |= cdn_files(extensions.protocols)
     files |= env_example(config, plan)
     files |= services_files(extensions.services, taken=files)
-    return {"compose.yaml": compose_file(config, plan, extensions, files), **files}
+    compose = compose_file(config, plan, extensions, files)
+    if plan.target == "coolify":  # brings no files along: compose.yaml holds them
+        files = {path: text for path, text in files.items() if not path.startswith("clickhouse/")}
+    return {"compose.yaml": compose, **files}
