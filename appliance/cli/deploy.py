@@ -73,7 +73,6 @@ def render(
 ) -> None:
     """Write compose.yaml, Caddyfile and the engines' files, sized as `condev plan` shows. Holds no secrets."""
     from appliance.deploy.render import render as render_files
-    from appliance.deploy.render.text import RenderError
 
     config, made, extensions = _make(context, memory, cpus, disk, directory)
     try:
@@ -83,7 +82,7 @@ def render(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
             click.echo(path)
-    except RenderError as error:
+    except PlanError as error:
         fail(str(error), code=2)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}; give another directory with --out")

@@ -10,6 +10,7 @@ from typing import Final, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.config import MIB
+from appliance.deploy.plan import PlanError
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _PLAIN: Final = re.compile(r"[A-Za-z/.][A-Za-z0-9 _./:@+-]*[A-Za-z0-9/]|[A-Za-z]")
@@ -17,8 +18,11 @@ _PLAIN: Final = re.compile(r"[A-Za-z/.][A-Za-z0-9 _./:@+-]*[A-Za-z0-9/]|[A-Za-z]
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
-class RenderError(Exception):
+class RenderError(PlanError):
     """The stack cannot be written as asked; the text says why and what to do."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__([problem])
 
 
 def literal(value: object) -> str:
