@@ -371,7 +371,7 @@ class Core:
         for schedule in (self._schedule(), Schedule(self.database, self._clock, [self.monitor.job()])):
             jobs = asyncio.create_task(schedule.run(), name="schedule")
             stack.push_async_callback(_finish, schedule.stop, jobs)
-        verbs = ControlVerbs(pipeline.boundary, self.backups)
+        verbs = ControlVerbs(pipeline.boundary, self.backups, self.system)
         control = ControlServer(self._data_dir, verbs.plain, verbs.streaming)
         stack.push_async_callback(verbs.stop)
         stack.push_async_callback(control.stop)

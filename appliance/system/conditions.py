@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from appliance.model import MICROSECONDS
 
+APART: Final = 45 * MICROSECONDS  # looks that are nearer together (after a start, on a hint) count as one
 REPEAT: Final = 24 * 3_600 * MICROSECONDS  # a mail a day reminds; more of them are filtered away unread
 
 Tone: TypeAlias = Literal["warn", "bad"]
@@ -125,6 +126,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     since: int  # µs of the first look that found it
     raised: bool = False
     streak: int = 0
+    counted_at: int = 0  # µs of the last look that the streak counts
     text: str = ""
     mend: str = ""
     tone: Tone = "warn"
@@ -175,6 +177,8 @@ def _not_yet(known: Condition | None, verdict: Verdict, now: int) -> tuple[Condi
             return replace(known, streak=0), None
         return None, None
     fresh = known is None or known.streak == 0
+    if known is not None and not fresh and now - known.counted_at < APART:
+        return known, None
     streak = 1 if known is None else known.streak + 1
     raised = streak >= RULES[verdict.code].patience
     condition = Condition(
@@ -183,6 +187,7 @@ def _not_yet(known: Condition | None, verdict: Verdict, now: int) -> tuple[Condi
         since=now if fresh or known is None else known.since,
         raised=raised,
         streak=streak,
+        counted_at=now,
         text=verdict.text,
         mend=verdict.mend,
         tone=verdict.tone,

@@ -281,7 +281,7 @@ def _days(days: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
+    for unit, size, least in (("days", 86_400, 3), ("hours", 3_600, 2), ("minutes", 60, 2)):
+        if seconds >= least * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"

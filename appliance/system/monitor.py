@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 from msgspec.structs import replace
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.alerts.compose import Notice
@@ -124,6 +124,7 @@ class SelfMonitor:
             channels = self._alerts.notices.channels()
             told = False
             async with self._database.write() as session:
+                await self._alone(session)
                 known = {condition.key: condition for condition in await load(session)}
                 for verdict in [*verdicts, *_gone(known, verdicts)]:
                     told |= await self._advance(session, known, verdict, channels, found.now)
@@ -132,6 +133,11 @@ class SelfMonitor:
             if told:
                 self._alerts.worker.poke()
             return [condition for condition in known.values() if condition.raised]
+
+    async def _alone(self, session: AsyncSession) -> None:
+        """Make other processes' looks wait for this one. SQLite's write transactions do that anyway."""
+        if not self._database.is_sqlite:
+            await session.execute(text("SELECT pg_advisory_xact_lock(hashtext('condev.monitoring'))"))
 
     # ── looking ──
 
