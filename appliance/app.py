@@ -62,6 +62,7 @@ from appliance.replays.service import ReplayService
 from appliance.roles import Role
 from appliance.running_file import Running, write_running
 from appliance.schedule import Job, Schedule
+from appliance.self_test import SelfTest
 from appliance.shell import ShellLoader
 from appliance.spool import SpoolWriter
 from appliance.system.monitor import SelfMonitor
@@ -372,7 +373,8 @@ class Core:
             jobs = asyncio.create_task(schedule.run(), name="schedule")
             stack.push_async_callback(_finish, schedule.stop, jobs)
         verbs = ControlVerbs(pipeline.boundary, self.backups, self.system)
-        control = ControlServer(self._data_dir, verbs.plain, verbs.streaming)
+        own = SelfTest(self.accounts, self.projects).verbs
+        control = ControlServer(self._data_dir, {**verbs.plain, **own}, verbs.streaming)
         stack.push_async_callback(verbs.stop)
         stack.push_async_callback(control.stop)
         await control.start()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +13,6 @@ from appliance.deploy.apply.layout import ApplyError, write_file
 # `${NAME:?…}` and `${NAME?…}`: what Compose refuses to start without.
 _REQUIRED: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*):?\?")
 _LINE: Final = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
-# Secrets that only services of the stack tell each other: any random value will do, and a person never types it.
-_OURS: Final = re.compile(r"^(POSTGRES|CLICKHOUSE|CONDEV)_[A-Z_]*(PASSWORD|SECRET|KEY|PASSPHRASE)$")
 SECRET_BYTES: Final = 24  # 192 bits; in hexadecimal it needs no quoting in a URL, in .env or in XML
 MAX_BYTES: Final = 256 * 1024
 _HEADER: Final = (
@@ -49,12 +46,6 @@ def read(path: Path) -> dict[str, str]:
 def required(rendered: Iterable[str]) -> list[str]:
     """The names that the rendered files cannot do without."""
     return sorted({name for text in rendered for name in _REQUIRED.findall(text)})
-
-
-def missing(names: Iterable[str], present: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Of these names the ones that are not set: (which we make ourselves, which a person has to give)."""
-    absent = [name for name in names if not present.get(name) and not os.environ.get(name)]
-    return [name for name in absent if _OURS.match(name)], [name for name in absent if not _OURS.match(name)]
 
 
 def add(path: Path, names: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ PROGRAM: Final = "docker-compose"
 QUICK_SECONDS: Final = 120.0  # of a question; a loaded 1-core host takes seconds for one
 WAIT_SECONDS: Final = 240  # until all services are healthy: ClickHouse on a slow disk after a crash takes two minutes
 CHANGE_SECONDS: Final = WAIT_SECONDS + 120.0  # and making and stopping the containers
+LONG_SECONDS: Final = 6 * 3600.0  # of a migration or a restore of 100 GB; a person watches, and may end it
 MAX_ERROR_LINES: Final = 12  # of what Compose said last: the cause stands at the end
 MIN_SECRET: Final = 6  # characters; a shorter value would mask ordinary words
 
@@ -55,7 +56,7 @@ class Service(Struct, frozen=True, kw_only=True):
     name: str
     image: str
     user: str = ""
-    binds: tuple[str, ...] = ()  # host paths
+    binds: tuple[tuple[str, str], ...] = ()  # host path, path in the container
     published: tuple[tuple[str, int, int], ...] = ()  # host address, host port, container port
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -101,20 +102,20 @@ class Compose:
         names = list(services)
         only = ["--no-deps", *names] if names else ["--remove-orphans"]
         wait = ["--wait", "--wait-timeout", str(wait_seconds)]
-        self._do((), "up", "--detach", *wait, "--pull", "never", "--no-build", "--yes", *only)
+        self._do((), CHANGE_SECONDS, "up", "--detach", *wait, "--pull", "never", "--no-build", "--yes", *only)
 
     def stop(self, services: Sequence[str]) -> None:
         """Stop containers, giving each its grace period."""
-        self._do((), "stop", *services)
+        self._do((), CHANGE_SECONDS, "stop", *services)
 
     def restart(self, services: Sequence[str]) -> None:
         """Stop and start containers as they are."""
-        self._do((), "restart", *services)
+        self._do((), CHANGE_SECONDS, "restart", *services)
 
-    def run(self, service: str, command: Sequence[str], *, no_deps: bool = False) -> str:
-        """Run a command in a new container of a service; what it printed."""
-        flags = ["--rm", "-T", "--pull", "never", *(["--no-deps"] if no_deps else [])]
-        return self._do((), "run", *flags, service, *command)
+    def run(self, service: str, command: Sequence[str], *, volumes: Sequence[str] = ()) -> str:
+        """Run a command in a new container of a service, beside what it depends on; what it printed."""
+        mounts = [part for volume in volumes for part in ("--volume", volume)]
+        return self._do((), LONG_SECONDS, "run", "--rm", "-T", "--pull", "never", *mounts, service, *command)
 
     def execute(self, service: str, command: Sequence[str]) -> str:
         """Run a command in the running container of a service; what it printed."""
@@ -131,8 +132,8 @@ class Compose:
     def _ask(self, files: Sequence[Path], *arguments: str) -> str:
         return self._run(files, arguments, QUICK_SECONDS)
 
-    def _do(self, files: Sequence[Path], *arguments: str) -> str:
-        return self._run(files, arguments, CHANGE_SECONDS)
+    def _do(self, files: Sequence[Path], seconds: float, *arguments: str) -> str:
+        return self._run(files, arguments, seconds)
 
     def _run(self, files: Sequence[Path], arguments: Sequence[str], seconds: float) -> str:
         command = self._command(files, *arguments)
@@ -225,6 +226,7 @@ def _state(raw: Mapping[str, Any]) -> ServiceState:
 class _Volume(Struct):
     type: str = ""
     source: str = ""
+    target: str = ""
 
 
 class _Port(Struct):
@@ -240,7 +242,7 @@ def _service(name: str, raw: Mapping[str, Any]) -> Service:
         name=name,
         image=str(raw.get("image", "")),
         user=str(raw.get("user", "")),
-        binds=tuple(volume.source for volume in volumes if volume.type == "bind"),
+        binds=tuple((volume.source, volume.target) for volume in volumes if volume.type == "bind"),
         published=tuple((port.host_ip, int(port.published), port.target) for port in ports if port.published.isdigit()),
         labels=cast("dict[str, str]", raw.get("labels") or {}),
     )

@@ -36,7 +36,7 @@ class _Images(Protocol):
 
     def remove(self, image: str, noprune: bool) -> None: ...
 
-    def list(self, name: str) -> list[_Image]: ...
+    def list(self) -> list[_Image]: ...
 
 
 class _Client(Protocol):
@@ -118,6 +118,14 @@ class Images:
             except DockerException as error:
                 raise EngineError(f"the image {image_id} cannot be tagged: {_brief(error)}") from error
         return reference
+
+    def kept(self) -> set[str]:
+        """All references of ours on this host."""
+        try:
+            found = [cast("list[str] | None", image.attrs.get("RepoTags")) for image in self._client.images.list()]
+        except DockerException as error:
+            raise EngineError(f"the images cannot be listed: {_brief(error)}") from error
+        return {tag for tags in found for tag in tags or () if tag.startswith(f"{KEPT}/")}
 
     def drop(self, references: Iterable[str]) -> None:
         """Take our tags away; the image goes with its last tag, unless a container has it."""

@@ -133,9 +133,11 @@ class Release:
         """Add a line and wait until it is on disk."""
         line = msgspec.json.encode(Entry(round(time.time(), 3), step, state, note, round(seconds, 3))) + b"\n"
         fresh = not self.journal.exists()
-        descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, line)
+            size = os.fstat(descriptor).st_size
+            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"  # of a kill in the middle of a line
+            os.write(descriptor, (b"\n" if torn else b"") + line)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -196,6 +198,10 @@ class Releases:
         (place / "files").mkdir(mode=0o700, parents=True)
         return Release(place)
 
+    def unstage(self) -> None:
+        """Remove what was prepared and not published."""
+        shutil.rmtree(self._root / _STAGING, ignore_errors=True)
+
     def publish(self, staged: Release) -> Release:
         """Make what was prepared a release, named by the time."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -211,6 +217,8 @@ class Releases:
         done = {entry.step for entry in release.entries() if entry.state == "done"}
         if Step.ROLLBACK in done:
             return Fate.ROLLED_BACK
+        if release.has(Step.ROLLBACK, "begun"):
+            return Fate.HALF
         if Step.GOOD in done:
             return Fate.GOOD
         if Step.ABANDON in done:
