@@ -93,8 +93,8 @@ one_of() { # NAME WORDS…: notes that the answer is none of them
 }
 
 take_answers() {
-  problems='' newline='
-'
+  newline=$(printf '\n.')
+  problems='' newline=${newline%.}
   case $dir$bin_dir in *[!A-Za-z0-9/._-]*) fail '--dir and --bin-dir take letters, digits and / . _ - alone' 2 ;; esac
   case $dir in /?*) ;; *) fail "--dir $dir: give an absolute path, e.g. /opt/condev" 2 ;; esac
   if [ -f "$dir/config.toml" ]; then
