@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from appliance import __version__
+from appliance.accounts.access import COMMAND_LINE
 from appliance.control import ControlError, Send, StreamingVerb, Verb
 from appliance.deploy.backup.manifest import encode
 from appliance.deploy.backup.service import Backups
 from appliance.model import JsonObject
 from appliance.pipeline.boundary import Boundary
+from appliance.recent_log import RECENT
 from appliance.secret import Secret
+from appliance.system.service import SystemService
 
 MAX_PAUSE_SECONDS: Final = 60.0  # events wait in the spool meanwhile; longer, and SDKs would be told to wait
 MAX_PASSPHRASE: Final = 4_096  # characters
@@ -25,8 +28,9 @@ MAX_PASSPHRASE: Final = 4_096  # characters
 class ControlVerbs:
     """Verbs of the process that has the pipeline."""
 
-    def __init__(self, boundary: Boundary, backups: Backups) -> None:
-        """Args: boundary: of the pipeline. backups: of this appliance."""
+    def __init__(self, boundary: Boundary, backups: Backups, system: SystemService) -> None:
+        """Args: boundary: of the pipeline. backups, system: of this appliance."""
+        self._system = system
         self._boundary = boundary
         self._backups = backups
         self._pausing: asyncio.Task[None] | None = None
@@ -34,7 +38,13 @@ class ControlVerbs:
     @property
     def plain(self) -> Mapping[str, Verb]:
         """Verbs that answer."""
-        return {"status": self.status, "pause": self.pause, "resume": self.resume}
+        return {
+            "status": self.status,
+            "pause": self.pause,
+            "resume": self.resume,
+            "system": self.system,
+            "logs": self.logs,
+        }
 
     @property
     def streaming(self) -> Mapping[str, StreamingVerb]:
@@ -44,6 +54,14 @@ class ControlVerbs:
     async def status(self, _args: JsonObject) -> JsonObject:
         """That it runs, and whether the pipeline stands."""
         return {"version": __version__, "pid": os.getpid(), "paused": self._boundary.is_paused}
+
+    async def system(self, _args: JsonObject) -> JsonObject:
+        """As `GET /api/v1/system`: who can open the socket is the operator."""
+        return msgspec.to_builtins(await self._system.answer(COMMAND_LINE))
+
+    async def logs(self, _args: JsonObject) -> JsonObject:
+        """The last lines, without anything that others said."""
+        return cast("JsonObject", {"lines": RECENT.lines()})
 
     async def pause(self, args: JsonObject) -> JsonObject:
         """Hold the pipeline between two batches for at most `seconds`, or until `resume`. Ingest goes on."""

@@ -32,6 +32,11 @@ def config_text(config: Config) -> bytes:
 
 
 def collect(config: Config, environ: Mapping[str, str] = os.environ) -> bytes:
+    """Everything secret that the appliance was given, for a backup."""
+    return msgspec.msgpack.encode(collect_secrets(config, environ))
+
+
+def collect_secrets(config: Config, environ: Mapping[str, str] = os.environ) -> OwnSecrets:
     """Everything secret that the appliance was given."""
     found = OwnSecrets()
     raw = config_text(config)
@@ -43,7 +48,7 @@ def collect(config: Config, environ: Mapping[str, str] = os.environ) -> bytes:
     found.variables |= {name: value for name, value in environ.items() if name.startswith(OVERRIDES)}
     if config.source is not None:
         found.env_file = _read(config.source.parent / ".env").decode("utf-8", "surrogateescape")
-    return msgspec.msgpack.encode(found)
+    return found
 
 
 def leave(data_dir: Path, config: bytes, secrets: bytes) -> list[Path]:

@@ -136,7 +136,7 @@ class Backups:
         if free < wanted:
             raise BackupError(
                 f"{self._directory} has {free >> 20:,} MiB free, and a backup needs about {wanted >> 20:,} MiB "
-                "with what ingest must be left: free some space, keep fewer with [backup] keep, or set [backup] directory"
+                "with what ingest must be left: free some space, keep fewer ([backup] keep), or set [backup] directory"
             )
 
     async def _read_state(self) -> ScheduledState:
