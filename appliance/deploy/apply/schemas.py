@@ -56,7 +56,7 @@ def known_schemas(config: Config, data_dir: Path) -> Schemas:
             memory_bytes=host.memory_bytes(),
             cpus=host.cpus(),
         )
-        if not config.plugins.directory:
+        if not config.plugins.directory and (data_dir / "plugins.d").is_dir():
             plugins = structs.replace(config.plugins, directory=str(data_dir / "plugins.d"))
             config = structs.replace(config, plugins=plugins)
         store = PluginHost.load(config, services, environ=UnsetSecrets(os.environ)).event_store().schema()
