@@ -25,7 +25,8 @@ def register_services():
         "image": "${MIRROR_IMAGE:-mirror:1}",
         "mem_limit": "64m",
         "command": ["serve", "--name", "a: b", "yes"],
-        "environment": {"SECRET": "${MIRROR_SECRET:?set it in .env}", "EMPTY": {}, "NUMBER": 5},
+        "environment": {"SECRET": "${MIRROR_SECRET:?set it in .env}", "NOTHING": "", "NUMBER": 5},
+        "labels": {},
         "volumes": ["./services/mirror/mirror.conf:/etc/mirror.conf:ro"],
         "healthcheck": {"test": ["CMD", "true"], "interval": "10s"},
     }
@@ -45,8 +46,7 @@ def test_a_plugins_service_is_rendered_with_its_files_and_limits(tmp_path: Path)
     service = read_compose(write(tmp_path, files), MIRROR_SECRET="m")["services"]["mirror"]
     assert service["image"] == "mirror:1"
     assert service["command"] == ["serve", "--name", "a: b", "yes"]
-    assert service["environment"]["SECRET"] == "m"
-    assert service["environment"]["NUMBER"] == "5"
+    assert service["environment"] == {"SECRET": "m", "NOTHING": "", "NUMBER": "5"}
     assert int(service["mem_limit"]) == int(service["memswap_limit"]) == 64 << 20
     assert service["cap_drop"] == ["ALL"]
     assert list(service["networks"]) == ["condev"]
