@@ -1,4 +1,4 @@
-"""Whether this processor can run the embedded engine: asked before it is loaded, since the kernel would end the process.
+"""Whether this processor can run the embedded engine: asked before that is loaded, or the kernel ends the process.
 
 The same list as `condev doctor` has, for whoever starts the appliance without asking it; a test holds the two together.
 """
@@ -34,7 +34,7 @@ def refuse_unfit_processor(cpuinfo: Path = CPUINFO, machine: str | None = None) 
     missing = [flag for flag in NEEDED if flag not in flags]
     if flags and missing:
         raise StoreUnavailableError(
-            f"this processor lacks {', '.join(missing)}, which the embedded engine is compiled for: the kernel would end"
-            " the process. In a virtual machine, set its CPU type to host (or x86-64-v3); else use a ClickHouse server:"
-            ' [plugins.clickhouse] engine = "server" and url'
+            f"this processor lacks {', '.join(missing)}, which the embedded engine is compiled for: the kernel would"
+            " end the process. In a virtual machine, set its CPU type to host (or x86-64-v3); else use a ClickHouse"
+            ' server: [plugins.clickhouse] engine = "server" and url'
         )

@@ -162,8 +162,7 @@ async def check_secrets(context: DoctorContext) -> list[Finding]:
                 "secret-missing",
                 f"{place} lacks {', '.join(missing)}, which compose.yaml asks for.",
                 "Compose refuses to start the stack.",
-                "Put back the .env of your backup: new values would not open what the old ones closed. On a host"
-                " without data, `condev apply` writes new ones.",
+                "Put back the .env of your backup: new values would not open what the old ones closed.",
             )
         )
     if context.exists(place) and context.on_host(place).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

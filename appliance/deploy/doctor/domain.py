@@ -111,8 +111,8 @@ async def _ask_stack(context: DoctorContext, domain: str, address: str) -> Seen:
     nonce = secrets.token_hex(16)
     try:
         expected = prove(context.data_dir, nonce)
-    except OSError:
-        return "stranger"
+    except OSError:  # a stack of before it had a key: nothing to tell it by
+        return "silent"
     answers: list[Answered] = []
     for port, tls in ((context.probes.https_port, True), (context.probes.http_port, False)):
         try:
@@ -122,7 +122,8 @@ async def _ask_stack(context: DoctorContext, domain: str, address: str) -> Seen:
             continue
         if expected.encode() in answers[-1].body:
             return "ours" if answers[-1].trusted else "ours, untrusted"
-    return "stranger" if answers else "silent"
+    # Our own proxy before a core that is down, and an appliance that cannot prove itself, are no strangers.
+    return "stranger" if any(one.status < 500 and b'"ok":true' not in one.body for one in answers) else "silent"
 
 
 def _judged(domain: str, seen: dict[str, Seen], own: frozenset[str]) -> list[Finding]:

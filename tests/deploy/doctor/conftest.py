@@ -18,6 +18,7 @@ from appliance.deploy.doctor.engine_api import EngineApi
 from appliance.http_client import GuardedHttpClient
 
 GIB = 1 << 30
+ANYWHERE = "0.0.0.0"  # noqa: S104 - what Docker says of a published port
 V3 = "ssse3 sse4_1 sse4_2 popcnt movbe avx avx2 fma f16c bmi1 bmi2 abm pclmulqdq"
 
 
@@ -43,7 +44,7 @@ class HostTree:
 
     def listen(self, *ports: int, name: str = "tcp", inode: int = 4242) -> None:
         lines = [
-            f"   {n}: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {inode + n} 1\n"
+            f"   {n}: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 {inode + n} 1\n"
             for n, port in enumerate(ports)
         ]
         self.write(f"proc/net/{name}", "  sl  local_address rem_address\n" + "".join(lines))

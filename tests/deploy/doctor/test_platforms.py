@@ -7,7 +7,7 @@ import pytest
 from appliance.deploy.doctor import platforms
 from appliance.deploy.doctor.engine_api import EngineApi
 
-from .conftest import EngineState, HostTree, MakeContext, codes, configured, only
+from .conftest import ANYWHERE, EngineState, HostTree, MakeContext, codes, configured, only
 
 Engine = tuple[EngineApi, EngineState]
 
@@ -52,11 +52,11 @@ async def test_a_proxy_is_known_by_its_process(make_context: MakeContext, host: 
 async def test_a_proxy_in_a_container_counts_when_it_has_the_ports(make_context: MakeContext, engine: Engine) -> None:
     engine[1].add("web", image="nginx:1.27", ports={8090: "127.0.0.1"})
     assert codes(await platforms.check_platforms(make_context())) == ["platforms"]
-    engine[1].add("edge", image="traefik:v3", ports={443: "0.0.0.0"})
+    engine[1].add("edge", image="traefik:v3", ports={443: ANYWHERE})
     assert "Traefik" in only(await platforms.check_platforms(make_context()), "other-proxy").fact
 
 
 async def test_our_own_proxy_is_no_other(make_context: MakeContext, host: HostTree, engine: Engine) -> None:
-    engine[1].add("condev-caddy-1", service="caddy", project="condev", image="caddy:2", ports={443: "0.0.0.0"})
+    engine[1].add("condev-caddy-1", service="caddy", project="condev", image="caddy:2", ports={443: ANYWHERE})
     host.process(901, "caddy", cgroup="0::/system.slice/docker-4711.scope\n")
     assert codes(await platforms.check_platforms(make_context())) == ["platforms"]

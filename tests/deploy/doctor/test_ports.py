@@ -11,7 +11,7 @@ from appliance.deploy.doctor import Probes, ports
 from appliance.deploy.doctor.engine_api import EngineApi
 from appliance.http_client import GuardedHttpClient
 
-from .conftest import EngineState, HostTree, MakeContext, codes, configured, only
+from .conftest import ANYWHERE, EngineState, HostTree, MakeContext, codes, configured, only
 
 Engine = tuple[EngineApi, EngineState]
 REAL = Probes()
@@ -39,13 +39,13 @@ async def test_a_taken_port_without_the_right_to_look(make_context: MakeContext,
 
 async def test_a_taken_port_names_the_container(make_context: MakeContext, host: HostTree, engine: Engine) -> None:
     host.listen(443)
-    engine[1].add("proxy", ports={443: "0.0.0.0"}, image="traefik:3")
+    engine[1].add("proxy", ports={443: ANYWHERE}, image="traefik:3")
     assert "container proxy (traefik:3)" in only(await ports.check_ports(make_context(probes=REAL)), "port-taken").fact
 
 
 async def test_our_own_proxy_may_have_them(make_context: MakeContext, host: HostTree, engine: Engine) -> None:
     host.listen(80, 443)
-    engine[1].add("condev-caddy-1", service="caddy", project="condev", ports={80: "0.0.0.0", 443: "0.0.0.0"})
+    engine[1].add("condev-caddy-1", service="caddy", project="condev", ports={80: ANYWHERE, 443: ANYWHERE})
     assert codes(await ports.check_ports(make_context(probes=REAL))) == ["ports"]
 
 
@@ -74,7 +74,7 @@ async def test_rootless_docker_cannot_have_port_80(make_context: MakeContext, ho
     assert codes(await ports.check_ports(make_context(probes=REAL))) == ["ports"]
 
 
-async def test_a_real_listener_of_this_machine_is_found_with_its_program(tmp_path) -> None:  # noqa: ANN001
+async def test_a_real_listener_of_this_machine_is_found_with_its_program(tmp_path) -> None:
     from appliance.config import Config
     from appliance.deploy.doctor import DoctorContext
 
@@ -96,10 +96,10 @@ async def test_ports_that_pass_by_a_firewall_are_named(
     make_context: MakeContext, host: HostTree, engine: Engine, path: str, text: str, name: str
 ) -> None:
     host.write(path, text)
-    engine[1].add("condev-caddy-1", service="caddy", project="condev", ports={80: "0.0.0.0", 443: "::"})
+    engine[1].add("condev-caddy-1", service="caddy", project="condev", ports={80: ANYWHERE, 443: "::"})
     engine[1].add("inside", ports={6379: "127.0.0.1"})
     assert codes(await ports.check_firewall(make_context(probes=REAL))) == ["firewall"]
-    engine[1].add("their-postgres", ports={5432: "0.0.0.0"})
+    engine[1].add("their-postgres", ports={5432: ANYWHERE})
     found = only(await ports.check_firewall(make_context(probes=REAL)), "firewall-bypassed")
     assert "5432/tcp (their-postgres)" in found.fact
     assert name in found.fact
@@ -108,5 +108,5 @@ async def test_ports_that_pass_by_a_firewall_are_named(
 
 async def test_without_a_firewall_nothing_is_said(make_context: MakeContext, host: HostTree, engine: Engine) -> None:
     host.write("etc/ufw/ufw.conf", "ENABLED=no\n")
-    engine[1].add("their-postgres", ports={5432: "0.0.0.0"})
+    engine[1].add("their-postgres", ports={5432: ANYWHERE})
     assert await ports.check_firewall(make_context(probes=REAL)) == []

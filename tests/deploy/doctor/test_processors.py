@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from condev_plugins.clickhouse.processor import NEEDED as PLUGIN_NEEDS
-from condev_plugins.clickhouse.processor import refuse_unfit_processor
 
 from appliance.deploy.doctor.processors import NEEDED, check_processor, missing_flags, processor_flags
 from appliance.hookspecs import StoreUnavailableError
+from condev_plugins.clickhouse.processor import NEEDED as PLUGIN_NEEDS
+from condev_plugins.clickhouse.processor import refuse_unfit_processor
 
 from .conftest import V3, HostTree, MakeContext, codes, cpuinfo, only
 
