@@ -14,7 +14,7 @@ from appliance.config import Config
 from appliance.config_file import shown
 from appliance.deploy.extensions import Extensions
 from appliance.deploy.plan import Plan, size_text
-from appliance.deploy.render.environment import CONFIG_PATH, WHY, environment, file_secrets
+from appliance.deploy.render.environment import CONFIG_PATH, WHY, environment, file_secrets, look_up
 from appliance.deploy.render.paths import all_paths
 from appliance.deploy.render.state import APPLIANCE_USER, CLICKHOUSE_USER, POSTGRES_USER
 from appliance.deploy.render.text import RenderError, block, literal, mebibytes, template, variable
@@ -31,7 +31,7 @@ _PROBE: Final = (
 _SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 OURS: Final = frozenset({"caddy", "cloudflared", "ingest", "core", "clickhouse", "postgres"})
 # What ingest reads of config.toml: another key is no reason to restart it.
-_INGEST_READS: Final = ("site", "ingest", "plugins", "log")
+_INGEST_READS: Final = ("site.", "ingest.", "plugins.", "log.")
 
 
 def compose_file(config: Config, plan: Plan, extensions: Extensions, files: Mapping[str, str]) -> str:
@@ -112,13 +112,14 @@ def services_files(services: Sequence[ServiceSpec], taken: Mapping[str, str]) ->
 
 def _labels(config: Config, files: Mapping[str, str]) -> dict[str, str]:
     """A digest of what each service reads from a mounted file: Compose itself looks at compose.yaml alone."""
-    tables = shown(config)
-    tables.pop("deploy")
+    # What the file sets, not the defaults: those change with the version, and with it the image.
+    values = shown(config)
+    keys = {key: look_up(values, key) for key in sorted(config.given) if not key.startswith("deploy.")}
     engine = [text for path, text in sorted(files.items()) if path.startswith("clickhouse/")]
     return {
         "caddy": _digest(files.get("Caddyfile", "")),
-        "ingest": _digest({name: tables[name] for name in _INGEST_READS}),
-        "core": _digest(tables),
+        "ingest": _digest({key: keys[key] for key in keys if key.startswith(_INGEST_READS)}),
+        "core": _digest(keys),
         "clickhouse": _digest(engine),
     }
 

@@ -86,14 +86,15 @@ def _given(config: Config) -> list[Line]:
                 "variable in Coolify"
             )
         name = variable_name(key)
-        value = _look_up(values, key)
+        value = look_up(values, key)
         # A secret in clear stays out of what is rendered: its variable has to be set in Coolify.
         hidden = kind == "env" or MASK in json.dumps(value, ensure_ascii=False)
         lines.append(Line(name, variable(place or name, WHY) if hidden else literal(_text(value))))
     return lines
 
 
-def _look_up(values: Mapping[str, Any], key: str) -> object:
+def look_up(values: Mapping[str, Any], key: str) -> object:
+    """A value by its dotted key."""
     found: object = values
     for part in key.split("."):
         found = cast("Mapping[str, object]", found)[part]

@@ -126,7 +126,7 @@ def local(text: str, ingest: int, core: int, port: int, health: int) -> str:
         .replace("core:8000", f"127.0.0.1:{core}")
         .replace("\n:80 {", f"\nhttp://127.0.0.1:{port} {{")
         .replace("\nmonitor.test {", f"\nmonitor.test:{port} {{")
-        .replace("\tadmin off\n", "\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n", 1)
+        .replace("\tadmin off\n", "\tadmin off\n\tauto_https disable_redirects\n", 1)
         .replace("http://127.0.0.1:2020 {", f"http://127.0.0.1:{health} {{")
     )
 
@@ -250,6 +250,7 @@ def test_while_core_is_away_people_get_a_page_and_sdks_are_still_served(tmp_path
         core.stop()
         status, headers, body = front.ask("GET", "/issues")
         assert (status, headers["retry-after"], headers["cache-control"]) == (503, "10", "no-store")
+        assert "server" not in headers
         assert headers["content-type"] == "text/html; charset=utf-8"
         assert body.startswith(b"<!doctype html>")
         assert b"Our Monitor is not reachable just now" in body
