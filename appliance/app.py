@@ -69,6 +69,7 @@ from appliance.system.monitor import SelfMonitor
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
 from appliance.system.watchdog import Calls, Watchdog, watched
+from appliance.web.deadline import BodyDeadline
 from appliance.web.example import example_router
 from appliance.web.live import LiveStreams
 from appliance.web.setup import WebPlugin
@@ -166,6 +167,7 @@ class Appliance:
         self.ingest: IngestApp | None = None
         self.core = Core(self) if role is not Role.INGEST else None
         self.web = self.core.web if self.core is not None else None
+        self._pages = BodyDeadline(self.web) if self.web is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch by path."""
@@ -175,8 +177,8 @@ class Appliance:
             await _answer(cast("AnySend", send), 200, b'{"ok":true,"proof":"%b"}' % proof.encode())
         elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
             await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
-        elif self.web is not None:
-            await self.web(scope, receive, send)
+        elif self._pages is not None:
+            await self._pages(scope, receive, send)
         else:
             await _plain(scope, cast("AnySend", send))
 

@@ -10,7 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.accounts.access import Actor, NotFoundError, Permission
 from appliance.alerts.channels import Channels
 from appliance.alerts.compose import AccountMail, Site, compose_account_mail, compose_test
-from appliance.alerts.entries import Body, Purpose, add_entry, create_default_rules, enqueue_changes
+from appliance.alerts.entries import (
+    TEST_KEY,
+    Body,
+    Purpose,
+    add_entry,
+    create_default_rules,
+    enqueue_changes,
+    require_test_budget,
+)
 from appliance.alerts.facts import addresses
 from appliance.alerts.log import AlertLog
 from appliance.alerts.notices import Notices
@@ -109,14 +117,15 @@ class AlertService:
         ]
 
     async def test_channel(self, actor: Actor, channel: str) -> int | None:
-        """Put a test message to the actor's own address into the outbox; its number in the log."""
+        """Put a test message to the actor's own address into the outbox; its number in the log. Raises `WaitError`."""
         actor.require(Permission.SYSTEM_WRITE)
         if channel not in self._channels.chains:
             raise NotFoundError(self._channels.problem(channel))
         why = f"{actor.name or actor.email} tries the channel."
         notification = compose_test(self._site, channel, addresses(actor.email), at=self._clock.now(), why=why)
-        body, key = Body(notification=notification), f"test:{notification.id}"
+        body, key = Body(notification=notification), f"{TEST_KEY}{notification.id}"
         async with self._database.write() as session:
+            await require_test_budget(session, None, self._clock.now())
             return await add_entry(session, Purpose.NOTIFICATION, key, body, self._clock.now(), channel=channel)
 
     async def prune(self) -> int:

@@ -38,6 +38,7 @@ from appliance.system.schemas import SystemState
 EVERY_SECONDS: Final = 60
 CERTIFICATE_SECONDS: Final = 6 * 3_600  # it changes every two months
 FIRST_CERTIFICATE_SECONDS: Final = 120  # after the start: by then the proxy has fetched one
+WEEKLY_BACKUP_HOURS: Final = 2 * 7 * 24 + 2.0  # one may fail, as with daily ones
 CONDITION: Final = "condition:"
 SAMPLES: Final = "monitoring.samples"
 CERTIFICATE: Final = "monitoring.certificate"
@@ -90,7 +91,7 @@ class SelfMonitor:
         self._limits = Limits(
             disk_days=config.monitoring.disk_days,
             certificate_days=config.monitoring.certificate_days,
-            backup_hours=config.monitoring.backup_hours,
+            backup_hours=_backup_hours(config),
             retention_bytes=config.retention.bytes,
         )
 
@@ -278,6 +279,12 @@ async def raised(database: Database) -> list[Condition]:
     async with database.read() as session:
         conditions = [condition for condition in await load(session) if condition.raised]
     return sorted(conditions, key=lambda condition: (condition.tone != "bad", condition.since))
+
+
+def _backup_hours(config: Config) -> float:
+    """The operator's bound; weekly backups are not late after two days, but after two weeks."""
+    hours = config.monitoring.backup_hours
+    return max(hours, WEEKLY_BACKUP_HOURS) if hours and config.backup.schedule == "weekly" else hours
 
 
 def _gone(known: dict[str, Condition], verdicts: Sequence[Verdict]) -> list[Verdict]:
