@@ -25,9 +25,8 @@ async def test_a_good_configuration(make_context: MakeContext, tmp_path: Path) -
 
 
 async def test_every_problem_of_the_file_is_an_error(make_context: MakeContext) -> None:
-    found = await configuration.check_file(
-        make_context(config_problems=["config.toml: a: wrong", "config.toml: b: odd"])
-    )
+    problems = ["config.toml: a: wrong", "config.toml: b: odd"]
+    found = await configuration.check_file(make_context(config_problems=problems))
     assert [(one.code, one.level) for one in found] == [("config-invalid", "error")] * 2
     assert found[1].fact == "config.toml: b: odd"
 

@@ -101,9 +101,8 @@ async def test_a_core_that_does_not_answer(make_context: MakeContext, engine: En
 
 
 async def test_problems_of_the_system_page_are_findings(make_context: MakeContext, tmp_path: Path) -> None:
-    async with core(
-        tmp_path / "data", {"problems": [{"text": "The spool grows.", "mend": "Look at it."}], "store": {}}
-    ):
+    problems = [{"text": "The spool grows.", "mend": "Look at it."}]
+    async with core(tmp_path / "data", {"problems": problems, "store": {}}):
         found = only(await running.check_core(make_context()), "system-problem")
     assert (found.fact, found.mend) == ("The spool grows.", "Look at it.")
 
@@ -225,9 +224,7 @@ async def test_without_a_stack_there_is_no_volume_to_try(make_context: MakeConte
     assert codes(await check_volumes(make_context(directory=tmp_path))) == ["volumes-none"]
 
 
-async def test_what_hangs_is_no_reason_to_wait_for_ever(
-    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_check_that_hangs_is_given_up(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     async def stuck() -> HealthResult:
         await asyncio.sleep(60)
         return HealthResult(ok=True, detail="")
