@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,10 @@ CHANGE_SECONDS: Final = WAIT_SECONDS + 120.0  # and making and stopping the cont
 LONG_SECONDS: Final = 6 * 3600.0  # of a migration or a restore of 100 GB; a person watches, and may end it
 MAX_ERROR_LINES: Final = 12  # of what Compose said last: the cause stands at the end
 MIN_SECRET: Final = 6  # characters; a shorter value would mask ordinary words
+
+
+# "Container condev-core-1 Waiting": how it goes, not what is wrong. What is wrong begins with a small letter.
+_PROGRESS: Final = re.compile(r"(?:Container|Network|Volume|Image) \S+ [A-Z][a-z]+$")
 
 
 class EngineError(ApplyError):
@@ -121,6 +126,10 @@ class Compose:
         """Run a command in the running container of a service; what it printed."""
         return self._ask((), "exec", "-T", service, *command)
 
+    def last_logs(self, services: Sequence[str], lines: int) -> str:
+        """The last lines of each service's log."""
+        return self._ask((), "logs", "--no-color", "--tail", str(lines), *services)
+
     def logs(self, services: Sequence[str], *, follow: bool, tail: str, since: str) -> int:
         """Show logs on this process's own output; Compose's exit code."""
         flags = ["--tail", tail, *(["--follow"] if follow else []), *(["--since", since] if since else [])]
@@ -152,7 +161,7 @@ class Compose:
         return done.stdout
 
     def _refused(self, verb: str, said: str) -> NoReturn:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        lines = [line.strip() for line in said.splitlines() if line.strip() and not _PROGRESS.match(line.strip())]
         text = "\n".join(lines[-MAX_ERROR_LINES:]) or "it gave no reason"
         for secret in _env_values(self._root / ".env"):
             text = text.replace(secret, "…")

@@ -206,7 +206,9 @@ class Releases:
         """Make what was prepared a release, named by the time."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         taken = {release.name for release in self.all()}
-        name = next(name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken)
+        name = next(
+            name for name in (stamp, *(f"{stamp}-{number:03}" for number in range(2, 1000))) if name not in taken
+        )
         place = self._root / name
         staged.directory.rename(place)
         sync_directory(self._root)

@@ -29,6 +29,7 @@ from appliance.deploy.apply.switch import CORE, finish, go_back, lies_in_place, 
 from appliance.deploy.extensions import load_without_secrets
 
 AUTHORITY: Final = Path("caddy/data/caddy/pki/authorities/local/root.crt")  # of `[deploy] tls = "internal"`
+LOG_LINES: Final = 8  # of each service that did not come up
 SETTLE_SECONDS: Final = 5.0  # after health: what dies at its first work dies within them
 
 
@@ -218,14 +219,17 @@ class Apply:
         release, installation = prepared.release, self._installation
         with release.step(Step.SWITCH, self._say) as said:
             make_directories(installation, prepared.rendered)
-            if prepared.migrations.pending:
+            if prepared.record.previous:  # what is accepted from here on survives a way back to a backup
                 installation.keep_spool.touch(mode=0o644)
             put(installation, release)
             said["note"] = f"{release.name} lies in {installation.root}"
         with release.step(Step.MIGRATE, self._say) as said:
             said["note"] = self._migrate(prepared)
         with release.step(Step.START, self._say) as said:
-            self._compose.up()
+            try:
+                self._compose.up()
+            except EngineError as error:
+                raise EngineError(f"{error}{self._last_words()}") from error
             said["note"] = f"{len(prepared.record.images)} services are up"
         with release.step(Step.HEALTH, self._say) as said:
             said["note"] = self._health(prepared)
@@ -255,6 +259,15 @@ class Apply:
             if unwell:
                 raise EngineError(f"not well: {', '.join(unwell)}; see `condev logs`")
         return f"{', '.join(sorted(wanted))} are well"
+
+    def _last_words(self) -> str:
+        """What the services that are not well logged last: the reason stands there more often than with Compose."""
+        try:
+            unwell = [state.service for state in self._compose.states() if not state.well]
+            said = self._compose.last_logs(unwell, LOG_LINES) if unwell else ""
+        except EngineError:
+            return ""
+        return f"\nthe last lines of {', '.join(unwell)}:\n{said.rstrip()}" if said.strip() else ""
 
     def _failed(self, step: Step, error: Exception, release: Release, before: Release | None) -> FailedError:
         """Go back, and say what was wrong and what runs now."""

@@ -157,7 +157,7 @@ def test_what_is_neither_a_name_nor_a_path_never_reaches_pip(requirement: str, t
 def test_a_path_that_is_no_plugin_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for requirement in ("./empty", "./nothing", "nothing.whl"):
-        with pytest.raises(PluginInstallError, match="neither a wheel nor a directory with a pyproject.toml"):
+        with pytest.raises(PluginInstallError, match=r"neither a wheel nor a directory with a pyproject\.toml"):
             install([requirement], tmp_path, tmp_path / "plugins")
 
 
