@@ -23,6 +23,7 @@ POSTGRES: Final = "postgres:17"
 CLICKHOUSE: Final = "clickhouse/clickhouse-server:25.8"
 # Builds were seen to hang once in some dozen, in the package index's answer: they get minutes, and a second try.
 BUILD_SECONDS: Final = 400.0
+KEEP: Final = "condev-lab/appliance:kept"  # a second name: `condev-uninstall` removes the first one
 
 
 def build(engine: Engine, tag: str, context: Path, *arguments: str) -> None:
@@ -43,6 +44,7 @@ def ensure(engine: Engine) -> None:
             env=engine.environment(), check=True, timeout=BUILD_SECONDS, stdout=subprocess.DEVNULL,
         )  # fmt: skip
     build(engine, APPLIANCE, REPOSITORY)
+    engine.docker("tag", APPLIANCE, KEEP)
     build(engine, CADDY, HERE / "stand-ins" / "caddy")
     build(engine, POSTGRES, HERE / "stand-ins" / "postgres")
     front = REPOSITORY / "tests" / "plugins" / "clickhouse"

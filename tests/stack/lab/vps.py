@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.stack.lab.engine import IMAGES, LAB, STOP_SECONDS, stop_process, wait_for_engine
+from tests.stack.lab.images import APPLIANCE, KEEP
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 V1_CONTROLLERS: Final = ("memory", "cpuset")
@@ -157,6 +158,7 @@ class Vps:
                 raise AssertionError(f"{self.name} did not boot:\n{log.read_text('utf-8', 'replace')[-3000:]}")
             time.sleep(0.05)
         wait_for_engine(self.words(["docker"]), log)
+        self.docker("tag", KEEP, APPLIANCE)
 
     def stop(self) -> None:
         """Shut down: containers are stopped by the engine, which ends."""
