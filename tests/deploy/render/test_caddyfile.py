@@ -124,7 +124,7 @@ def local(text: str, ingest: int, core: int, port: int, health: int) -> str:
     return (
         text.replace("ingest:8001", f"127.0.0.1:{ingest}")
         .replace("core:8000", f"127.0.0.1:{core}")
-        .replace("\n:80 {", f"\nhttp://127.0.0.1:{port} {{")
+        .replace("\n:80 {", f"\nhttp://:{port} {{\n\tbind 127.0.0.1")
         .replace("\nmonitor.test {", f"\nmonitor.test:{port} {{")
         .replace("\tadmin off\n", "\tadmin off\n\tauto_https disable_redirects\n", 1)
         .replace("http://127.0.0.1:2020 {", f"http://127.0.0.1:{health} {{")
