@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -95,8 +94,9 @@ class Installation(Struct, frozen=True):
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Put a whole, durable file in place of whatever is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """Put a whole, durable file in place of whatever is there. Its draft has one name, so that a kill leaves one."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

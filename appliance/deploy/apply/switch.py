@@ -23,6 +23,10 @@ WRITERS: Final = ("core", "ingest")  # who writes to the data directory
 _CONDEV: Final = "from appliance.cli import main; main()"
 
 
+class NothingBeforeError(ApplyError):
+    """The release that runs is the first good one."""
+
+
 def put(installation: Installation, release: Release) -> None:
     """Make the directory's files those of the release. Files of another release that it lacks are removed.
 
@@ -80,7 +84,7 @@ def roll_back(
         current = releases.current
         good = _before(releases, current) if current is not None else None
         if current is None or good is None:
-            raise ApplyError("there is no release before the one that runs")
+            raise NothingBeforeError("there is no release before the one that runs")
         record = current.record()
         if not record.readable_by_previous and not restore:
             raise ApplyError(

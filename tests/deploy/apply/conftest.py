@@ -191,7 +191,7 @@ class House:
         assert {name: made["hash"] for name, made in containers.items()} == hashes
         assert {made["state"] for made in containers.values()} == {"running"}
         others = {path.name for path in self.installation.root.iterdir() if path.name.startswith(".")}
-        assert others <= {".env", ".plugins.old", ".plugins.new"}
+        assert others <= {".env"}
         return self.installation.compose.read_text().removeprefix("# ").strip()
 
 
