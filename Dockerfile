@@ -8,8 +8,8 @@
 # BASE_IMAGE: Python 3.13 on Debian. By digest, if builds have to be repeatable to the last package of Debian.
 ARG BASE_IMAGE=python:3.13-slim
 
-# ── build: everything is fetched as wheels against the hashes of two locks (`make lock` writes them) ──
-FROM ${BASE_IMAGE} AS build
+# ── dependencies: wheels only, against the hashes of two locks (`make lock` writes them) ──
+FROM ${BASE_IMAGE} AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY requirements-build.lock ./
@@ -18,16 +18,22 @@ RUN python -m venv /build \
 # dkimpy is the exception: published as source alone. It is pure Python, and nothing is compiled.
 COPY requirements.lock ./
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --require-hashes \
-    --only-binary :all: --no-binary dkimpy --wheel-dir /wheels -r requirements.lock
+      --only-binary :all: --no-binary dkimpy --wheel-dir /wheels -r requirements.lock \
+    && python -m venv /app \
+    && /app/bin/pip install --quiet --no-index --no-deps /wheels/*.whl \
+    && rm -r /wheels
+
+# ── ours: a layer of its own, so that an upgrade downloads a few megabytes and not all of the above again ──
+FROM dependencies AS ours
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY examples examples
 COPY plugins plugins
 COPY appliance appliance
 # hatch_build.py installs and bundles the dashboard's npm packages with the Node that came as a wheel.
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && python -m venv /app \
-    && /app/bin/pip install --quiet --no-index --no-deps /wheels/*.whl \
-    && /build/bin/cyclonedx-py environment --output-format JSON --output-file /app/sbom.json /app/bin/python
+    && /app/bin/pip install --quiet --no-index --no-deps --prefix /ours /wheels/*.whl \
+    && cp -a /ours/. /app/ \
+    && /build/bin/cyclonedx-py environment --output-format JSON --output-file /ours/sbom.json /app/bin/python
 
 # ── what runs ──
 FROM ${BASE_IMAGE}
@@ -39,7 +45,8 @@ RUN if ! command -v tini >/dev/null; then \
     && groupadd --gid 10001 condev \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin condev \
     && install -d -o 10001 -g 10001 -m 0700 /data
-COPY --from=build /app /app
+COPY --from=dependencies /app /app
+COPY --from=ours /ours /app
 # `condev` and `condev-uninstall` for the host, and what writes them there: installer.sh runs it.
 COPY appliance/deploy/host_commands /app/host-commands
 ARG VERSION=0.1.0

@@ -95,8 +95,8 @@ one_of() { # NAME WORDS…: notes that the answer is none of them
 take_answers() {
   newline=$(printf '\n.')
   problems='' newline=${newline%.}
+  case $dir:$bin_dir in /?*:/?*) ;; *) fail '--dir and --bin-dir: absolute paths, e.g. /opt/condev' 2 ;; esac
   case $dir$bin_dir in *[!A-Za-z0-9/._-]*) fail '--dir and --bin-dir take letters, digits and / . _ - alone' 2 ;; esac
-  case $dir in /?*) ;; *) fail "--dir $dir: give an absolute path, e.g. /opt/condev" 2 ;; esac
   if [ -f "$dir/config.toml" ]; then
     say "$dir/config.toml stands: answers given here do not change it"
     return 0
@@ -141,7 +141,6 @@ install_docker() {
   # shellcheck disable=SC2086 # a command and its arguments
   act "install Docker: $line" $line
 }
-
 engine_answers() { docker info >"$work/log" 2>&1; }
 
 find_docker() {
@@ -234,6 +233,7 @@ apply() { # from here on it is the appliance's own command that does it, in its 
   if [ "$dry_run" = 1 ] && [ -x "$bin_dir/condev" ] && [ -f "$dir/image" ]; then set -- "$@" --dry-run; fi
   case $* in *--dry-run) ;; *) dry "run condev $*" && return 0 ;; esac
   "$bin_dir/condev" "$@"
+  [ "$dry_run" = 1 ] || "$bin_dir/condev" where
 }
 
 main() {

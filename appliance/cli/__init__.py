@@ -37,6 +37,7 @@ VERBS: Final = {
     "token": "appliance.cli.accounts:token",
     "upgrade": "appliance.cli.apply:upgrade",
     "user": "appliance.cli.accounts:user",
+    "where": "appliance.cli.accounts:where",
 }
 
 

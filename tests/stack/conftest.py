@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def built() -> Generator[None]:
+def built() -> None:
     """The images are in the lab's store; no engine runs."""
     if missing := lacking():
         pytest.skip(f"the stack tests need {missing}")
     with Engine(LAB / "engine").running() as engine:
         images.ensure(engine)
-    yield

@@ -131,9 +131,8 @@ def memory_of(vps: Vps) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in vps.docker("ps", "--format", "{{.Names}}").split():
         pid = vps.docker("inspect", "--format", "{{.State.Pid}}", name).strip()
-        line = next(
-            one for one in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if "memory" in one or "::" in one
-        )
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        line = next(one for one in lines if "memory" in one or "::" in one)
         _, controllers, path = line.split(":", 2)
         group = Path("/sys/fs/cgroup") / ("memory" if controllers else "") / path.lstrip("/")
         usage = group / ("memory.usage_in_bytes" if controllers else "memory.current")
@@ -147,17 +146,28 @@ def state_of(vps: Vps) -> dict[str, tuple[int, str]]:
     """Every file of the installation outside its data and journal, with its time and content."""
     root = vps.path(ROOT)
     skipped = ("data", "caddy", "postgres", "clickhouse-data", "releases")
-    files = (
-        path for path in sorted(root.rglob("*")) if path.relative_to(root).parts[0] not in skipped and path.is_file()
-    )
+    names = [path for path in sorted(root.rglob("*")) if path.relative_to(root).parts[0] not in skipped]
+    files = [path for path in names if path.is_file()]
     return {str(path.relative_to(root)): (path.stat().st_mtime_ns, path.read_bytes().hex()) for path in files}
 
 
 def containers_of(vps: Vps) -> list[str]:
     """Every container with the time that it was started at."""
     ids = vps.docker("ps", "--all", "--quiet").split()
-    return (
-        sorted(vps.docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}} {{.RestartCount}}", *ids).splitlines())
-        if ids
-        else []
-    )
+    told = "{{.Id}} {{.State.StartedAt}} {{.RestartCount}}"
+    return sorted(vps.docker("inspect", "--format", told, *ids).splitlines()) if ids else []
+
+
+def write_result(name: str, figures: dict[str, Any]) -> None:
+    """Keep what was measured, for the docs: benchmarks/results/NAME.json."""
+    place = REPOSITORY / "benchmarks" / "results"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.json").write_text(json.dumps(_rounded(figures), indent=2) + "\n", "utf-8")
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 1)
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in cast("dict[str, object]", value).items()}
+    return value
