@@ -6,6 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: run test lint bench lock stack-test clean
 .DEFAULT_GOAL := run
 SHELL := /bin/bash -o pipefail
+SCRIPTS = installer.sh .ci/run $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
 
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
 	@$(BIN)/condev demo --data-dir data
@@ -19,8 +20,9 @@ lint: .venv/lint  ## what must hold before anything lands
 	@$(BIN)/basedpyright --level error | tail -n 40
 	@$(BIN)/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 	@$(BIN)/djlint --quiet --lint appliance/web/templates appliance/alerts/templates
-	@$(BIN)/shellcheck .ci/run
-	@$(BIN)/shfmt -d -i 2 .ci/run
+	@$(BIN)/shellcheck $(SCRIPTS)
+	@$(BIN)/shfmt -d -i 2 -ci $(SCRIPTS)
+	@$(BIN)/hadolint Dockerfile tests/stack/lab/stand-ins/*/Dockerfile
 	@echo "lint: all right"
 
 bench: .venv/test  ## measure what README quotes; writes benchmarks/results/
