@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance import __version__
+from tests.stack.lab.images import APPLIANCE
 from tests.stack.lab.site import (
     DOMAIN,
     ROOT,
@@ -115,6 +117,48 @@ def test_a_backup_is_made_while_it_runs_and_holds_what_it_says(vps: Vps, site: S
     said = vps.run("condev", "backup", *words).stdout
     assert "events" in said
     assert "all right" in vps.run("condev", "backup", "verify", *words).stdout
+
+
+OTHER_VERSION = """
+FROM {image}
+USER 0:0
+RUN sed -i 's/{version}/{other}/' /app/lib/python3*/site-packages/appliance/__init__.py && {harm}
+USER 10001:10001
+"""
+# A version whose services end as soon as they start, while its `condev apply` works.
+HARM = (
+    "mv /app/bin/condev /app/bin/real && chmod 755 /app/bin/real && "
+    'printf \'#!/bin/sh\\n[ "$1" != serve ] || exit 1\\nexec /app/bin/real "$@"\\n\' > /app/bin/condev && '
+    "chmod 755 /app/bin/condev"
+)
+
+
+def make_version(vps: Vps, other: str, harm: str = "true") -> None:
+    """An image of another version, on the machine as if it had been pulled."""
+    text = OTHER_VERSION.format(image=APPLIANCE, version=__version__, other=other, harm=harm)
+    tag = APPLIANCE.replace(__version__, other)
+    vps.run("docker", "build", "--quiet", "--tag", tag, "-", stdin=text, env={"DOCKER_BUILDKIT": "0"})
+
+
+def test_an_upgrade_that_does_not_become_healthy_goes_back(vps: Vps, site: Site) -> None:
+    make_version(vps, "0.9.1", HARM)
+    done = vps.run("condev", "upgrade", "--to", "0.9.1", "--no-pull", "--yes", check=False, seconds=600.0)
+    assert done.returncode == 1, done.stdout
+    assert services_well(vps), done.stdout + done.stderr
+    assert __version__ in vps.path(f"{ROOT}/image").read_text()
+    site.report()
+
+
+def test_an_upgrade_is_taken_and_taken_back(vps: Vps, site: Site) -> None:
+    make_version(vps, "0.9.2")
+    before = site.report()
+    vps.run("condev", "upgrade", "--to", "0.9.2", "--no-pull", "--yes", seconds=600.0)
+    assert "0.9.2" in vps.run("condev", "status").stdout
+    assert "0.9.2" in vps.run("condev", "--version").stdout
+    vps.run("condev", "rollback", "--yes", seconds=300.0)
+    assert "0.9.2" not in vps.run("condev", "--version").stdout
+    assert site.has(before)
+    site.report()
 
 
 def test_after_a_reboot_everything_is_there(vps: Vps, site: Site) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Generator, Mapping, Sequence
@@ -102,6 +103,30 @@ class Vps:
     def docker(self, *arguments: str, seconds: float = 120.0) -> str:
         """`docker` on it."""
         return self.run("docker", *arguments, seconds=seconds).stdout
+
+    @contextlib.contextmanager
+    def busy(self, *ports: int) -> Generator[None]:
+        """Something else listens on these ports of it for the time of the block."""
+        enter = [
+            "nsenter",
+            f"--net=/run/netns/{self.namespace}",
+            sys.executable,
+            "-m",
+            "http.server",
+            "--bind",
+            "0.0.0.0",
+        ]
+        servers = [subprocess.Popen([*enter, str(port)], stderr=subprocess.DEVNULL, cwd=self.place) for port in ports]
+        try:
+            deadline = time.monotonic() + STOP_SECONDS
+            while not all(f":{port} " in self.run("ss", "-ltn").stdout for port in ports):
+                assert time.monotonic() < deadline, f"nothing listens on {ports}"
+                time.sleep(0.1)
+            yield
+        finally:
+            for server in servers:
+                server.terminate()
+                server.wait(STOP_SECONDS)
 
     def path(self, path: str) -> Path:
         """Where this side finds one of its own files."""
