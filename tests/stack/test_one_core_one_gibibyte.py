@@ -35,7 +35,7 @@ def site(vps: Vps) -> Site:
 def test_busy_ports_are_named_and_nothing_is_started(vps: Vps) -> None:
     with vps.busy(80, 443):
         said = install(vps, check=False)
-    assert "port-busy" in said
+    assert "port-taken" in said
     assert "80" in said
     assert "443" in said
     assert vps.docker("ps", "--all", "--quiet") == ""

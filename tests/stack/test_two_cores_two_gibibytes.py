@@ -122,7 +122,7 @@ def test_a_backup_is_made_while_it_runs_and_holds_what_it_says(vps: Vps, site: S
 OTHER_VERSION = """
 FROM {image}
 USER 0:0
-RUN sed -i 's/{version}/{other}/' /app/lib/python3*/site-packages/appliance/__init__.py && {harm}
+RUN sed -i 's/^Version: .*/Version: {other}/' /app/lib/python3*/site-packages/condev_monitor-*.dist-info/METADATA && {harm}
 USER 10001:10001
 """
 # A version whose services end as soon as they start, while its `condev apply` works.
@@ -135,7 +135,7 @@ HARM = (
 
 def make_version(vps: Vps, other: str, harm: str = "true") -> None:
     """An image of another version, on the machine as if it had been pulled."""
-    text = OTHER_VERSION.format(image=APPLIANCE, version=__version__, other=other, harm=harm)
+    text = OTHER_VERSION.format(image=APPLIANCE, other=other, harm=harm)
     tag = APPLIANCE.replace(__version__, other)
     vps.run("docker", "build", "--quiet", "--tag", tag, "-", stdin=text, env={"DOCKER_BUILDKIT": "0"})
 

@@ -107,15 +107,7 @@ class Vps:
     @contextlib.contextmanager
     def busy(self, *ports: int) -> Generator[None]:
         """Something else listens on these ports of it for the time of the block."""
-        enter = [
-            "nsenter",
-            f"--net=/run/netns/{self.namespace}",
-            sys.executable,
-            "-m",
-            "http.server",
-            "--bind",
-            "0.0.0.0",
-        ]
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-m", "http.server"]
         servers = [subprocess.Popen([*enter, str(port)], stderr=subprocess.DEVNULL, cwd=self.place) for port in ports]
         try:
             deadline = time.monotonic() + STOP_SECONDS
