@@ -75,7 +75,9 @@ def test_a_taken_port_is_an_error(vps: Vps) -> None:
 
 
 def test_another_platforms_container_is_seen(vps: Vps) -> None:
-    vps.docker("run", "--detach", "--name", "theirs", "--label", "coolify.managed=true", APPLIANCE, "sleep", "300")
+    vps.docker(
+        "run", "-d", "--name", "theirs", "--label", "coolify.managed=true", "--entrypoint", "sleep", APPLIANCE, "300"
+    )
     found = preflight(vps)
     vps.docker("rm", "--force", "theirs")
     assert "Coolify" in found["other-platform"]["fact"]

@@ -122,7 +122,7 @@ def test_a_backup_is_made_while_it_runs_and_holds_what_it_says(vps: Vps, site: S
 OTHER_VERSION = """
 FROM {image}
 USER 0:0
-RUN sed -i 's/^Version: .*/Version: {other}/' /app/lib/python3*/site-packages/condev_monitor-*.dist-info/METADATA && {harm}
+RUN sed -i 's/^Version: .*/Version: {other}/' /app/lib/*/site-packages/condev_monitor-*.dist-info/METADATA && {harm}
 USER 10001:10001
 """
 # A version whose services end as soon as they start, while its `condev apply` works.
