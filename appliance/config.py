@@ -149,6 +149,7 @@ class Deploy(Struct, kw_only=True, forbid_unknown_fields=True):
     tls: Literal["auto", "internal", "off"] = "auto"  # auto: a public certificate when there is a domain
     port: int = 8080  # behind-proxy: on the loopback address
     subnet: str = "172.30.57.0/24"  # of the network condev; forwarded addresses are believed from here alone
+    ipv6: bool = False  # the network has IPv6 too, so that visitors over it keep their addresses; needs Docker 27
     stores: Literal["auto", "embedded", "servers"] = "auto"
     events_per_day: int = 100_000  # the rate at which `condev plan` counts days
 

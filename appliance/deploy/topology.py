@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from appliance.config import Config
 from appliance.deploy.plan import Setting
 
+# Docker asks for an IPv6 network to be named; a local one out of the range for such (RFC 4193), random once.
+IPV6_SUBNET: Final = "fd57:c0de:5a17::/64"
 # Coolify chooses the networks itself, out of the private ranges. Nothing is published there, so that a peer with such
 # an address is its proxy or one of the containers that it put beside ours.
 PRIVATE_RANGES: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8")
@@ -33,9 +35,14 @@ def domain(config: Config) -> str:
     return (parts.hostname or "") if parts.scheme == "https" and not _is_address(parts.hostname or "") else ""
 
 
+def own_networks(config: Config) -> list[str]:
+    """The subnets of the network condev."""
+    return [config.deploy.subnet, *([IPV6_SUBNET] if config.deploy.ipv6 else [])]
+
+
 def trusted_networks(config: Config) -> list[str]:
     """Whose X-Forwarded-For our services believe: our own proxy's network, and what the person named."""
-    own = list(PRIVATE_RANGES) if config.deploy.target == "coolify" else [config.deploy.subnet]
+    own = list(PRIVATE_RANGES) if config.deploy.target == "coolify" else own_networks(config)
     return own + [network for network in config.site.trusted_proxies if network not in own]
 
 

@@ -12,7 +12,7 @@ from appliance.config import KIB, MIB, Config
 from appliance.deploy.plan import Plan
 from appliance.deploy.render.paths import path_pattern
 from appliance.deploy.render.text import template
-from appliance.deploy.topology import domain
+from appliance.deploy.topology import domain, own_networks
 from appliance.hookspecs import Protocol, Verdict, VerdictKind
 from appliance.ingest.answers import cors_headers
 from appliance.model import Category
@@ -42,7 +42,7 @@ def caddyfile(config: Config, plan: Plan, protocols: Sequence[Protocol]) -> str:
     host = domain(config)
     tls = "off" if behind or not host else config.deploy.tls
     address = ":80" if behind or not host else f"http://{host}" if tls == "off" else host
-    trusted = ([config.deploy.subnet] if behind else []) + config.site.trusted_proxies
+    trusted = (own_networks(config) if behind else []) + config.site.trusted_proxies
     return template(
         "Caddyfile.j2",
         target=plan.target,

@@ -14,12 +14,12 @@ from appliance.config import Config
 from appliance.config_file import shown
 from appliance.deploy.extensions import Extensions
 from appliance.deploy.plan import Plan, size_text
-from appliance.deploy.render.environment import CONFIG_PATH, WHY, environment, file_secrets, look_up
+from appliance.deploy.render.environment import CONFIG_PATH, WHY, WHY_DOMAIN, environment, file_secrets, look_up
 from appliance.deploy.render.paths import all_paths
 from appliance.deploy.render.state import APPLIANCE_USER, CLICKHOUSE_USER, POSTGRES_USER
 from appliance.deploy.render.text import RenderError, block, literal, mebibytes, template, variable
 from appliance.deploy.sizing import PLUGIN_SERVICE_MEMORY
-from appliance.deploy.topology import domain
+from appliance.deploy.topology import domain, own_networks
 from appliance.hookspecs import ServiceSpec
 from appliance.model import JsonObject
 
@@ -65,7 +65,8 @@ def compose_file(config: Config, plan: Plan, extensions: Extensions, files: Mapp
         "https": plan.target == "compose" and bool(domain(config)) and config.deploy.tls != "off",
         "published": plan.target in ("compose", "behind-proxy"),
         "port": config.deploy.port,
-        "subnet": config.deploy.subnet,
+        "subnets": own_networks(config),
+        "ipv6": config.deploy.ipv6,
         "labels": _labels(config, files),
         "clickhouse_xml": {path: text.replace("$", "$$") for path, text in files.items() if "clickhouse/" in path},
         "traefik": _traefik(config, extensions) if plan.target == "coolify" else {},
@@ -132,7 +133,7 @@ def _digest(value: object) -> str:
 def _traefik(config: Config, extensions: Extensions) -> dict[str, dict[str, str]]:
     """Labels for Coolify's Traefik: SDK paths to ingest, the rest to core. `$` is doubled: Compose reads these."""
     name = domain(config)
-    host = f"Host(`{name}`)" if name else "Host(`${CONDEV_DOMAIN:?the host name, set it in Coolify}`)"
+    host = f"Host(`{name}`)" if name else "Host(`" + variable("CONDEV_DOMAIN", WHY_DOMAIN).strip('"') + "`)"
     paths = all_paths(extensions.protocols).replace("$", "$$")
 
     def router(service: str, rule: str, port: int, priority: int) -> dict[str, str]:

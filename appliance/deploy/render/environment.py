@@ -12,10 +12,12 @@ from appliance.config import Config
 from appliance.config_file import shown
 from appliance.deploy.plan import Plan, Setting, size_text
 from appliance.deploy.render.text import RenderError, literal, variable
+from appliance.deploy.topology import public_url
 from appliance.secret import MASK
 
 CONFIG_PATH: Final = "/etc/condev/config.toml"
 WHY: Final = "set it in .env"
+WHY_DOMAIN: Final = "the host name, set it in Coolify"
 # Not for the running processes, or already theirs in another form.
 _NOT_PASSED: Final = ("deploy.", "plugins.install")
 
@@ -44,6 +46,8 @@ def environment(config: Config, plan: Plan) -> list[Line]:
         lines.insert(0, Line("CONDEV_CONFIG", CONFIG_PATH))
     planned = {setting.name: setting for setting in plan.settings if setting.part == "config"}
     lines += [Line(variable_name(name), literal(one.value), _comment(one)) for name, one in planned.items()]
+    if plan.target == "coolify" and not public_url(config):
+        lines.append(Line(variable_name("site.url"), f'"https://${{CONDEV_DOMAIN:?{WHY_DOMAIN}}}"'))
     if plan.metadata == "postgres":
         url = f'"postgresql://condev:${{POSTGRES_PASSWORD:?{WHY}}}@postgres:5432/condev"'
         lines.append(Line(variable_name("metadata.url"), url))

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from appliance.config import Config
 from appliance.deploy.plan import Plan
+from appliance.deploy.topology import public_url
 
 
 class StackSecret(Struct, frozen=True):
@@ -34,7 +35,9 @@ def required_secrets(config: Config, plan: Plan) -> tuple[StackSecret, ...]:
 
 def env_example(config: Config, plan: Plan) -> dict[str, str]:
     """.env.example, for who installs by hand; none when nothing is needed."""
-    secrets = required_secrets(config, plan)
+    secrets = list(required_secrets(config, plan))
+    if plan.target == "coolify" and not public_url(config):
+        secrets.append(StackSecret("CONDEV_DOMAIN", "the host name that people use", can_be_generated=False))
     if not secrets:
         return {}
     lines = [

@@ -243,3 +243,21 @@ def test_state_directories_are_named_with_whom_they_must_belong_to() -> None:
     assert directories["data"] == StateDirectory("data", 10001, 0o700)
     assert directories["clickhouse-data"].user == 101
     assert set(directories) == {"data", "plugins", "caddy/data", "caddy/config", "postgres", "clickhouse-data"}
+
+
+def test_on_coolify_without_a_domain_one_variable_names_it(tmp_path: Path) -> None:
+    _, files, _ = rendered(configured(tmp_path, '[deploy]\ntarget = "coolify"\n'), 3)
+    assert "CONDEV_DOMAIN=\n" in files[".env.example"]
+    read = read_compose(write(tmp_path, files), CONDEV_DOMAIN="m.example.com")
+    assert read["services"]["core"]["environment"]["CONDEV__SITE__URL"] == "https://m.example.com"
+    assert read["services"]["core"]["labels"]["traefik.http.routers.condev-core.rule"] == "Host(`m.example.com`)"
+    assert "the host name, set it in Coolify" in compose(tmp_path, "config", "-q").stderr
+
+
+def test_with_ipv6_the_network_has_a_second_subnet_that_is_trusted_too(tmp_path: Path) -> None:
+    read, _, _ = stack(tmp_path, "compose", 2, "ipv6 = true\n")
+    subnets = [one["subnet"] for one in read["networks"]["condev"]["ipam"]["config"]]
+    assert read["networks"]["condev"]["enable_ipv6"] is True
+    trusted = read["services"]["core"]["environment"]["CONDEV__SITE__TRUSTED_PROXIES"]
+    assert len(subnets) == 2
+    assert all(subnet in trusted for subnet in subnets)
