@@ -127,9 +127,12 @@ def _apply(root: Path, options: Options, yes: bool) -> None:
 
     images = Images()
     try:
-        outcome = Apply(installation, Compose(root), images, say=click.echo, confirm=confirm).run(options)
+        one = Apply(installation, Compose(root), images, say=click.echo, confirm=confirm)
+        outcome = one.run(options)
     finally:
         images.close()
+    if outcome == "applied":
+        click.echo(f"sign in at {one.site_url or 'the address of this host'}; the first owner: condev init")
     click.echo({"unchanged": "nothing to change", "declined": "left as it is", "dry run": "nothing was changed"}.get(
         outcome, "done: the stack runs as config.toml says"
     ))  # fmt: skip

@@ -77,6 +77,7 @@ class Apply:
         self._say = say
         self._confirm = confirm
         self._releases = Releases(installation)
+        self.site_url = ""  # of the release, once it is rendered
 
     def run(self, options: Options) -> Outcome:
         """Do it all, under the installation's lock.
@@ -103,8 +104,14 @@ class Apply:
             said["note"] = check(self._installation, before, staged.plugins)
         with staged.step(Step.PLAN, self._quietly):
             prepared = prepare(self._installation, staged, before, plugins, options.host_root)
+            self.site_url = prepared.rendered.site_url
             settings = json.dumps(prepared.rendered.shown, sort_keys=True).encode()
             write_file(staged.directory / difference.SETTINGS, settings, 0o600)
+        if prepared.rendered.plan.target == "coolify":
+            raise ApplyError(
+                'the target "coolify" is started by Coolify, not from here: write its files with `condev render --out DIR` '
+                "(docs/coolify.md)"
+            )
         if not options.dry_run:
             self._secrets(prepared)
         with staged.step(Step.IMAGES, self._say) as said:

@@ -19,7 +19,14 @@ from appliance.deploy.apply.prepare import APPLIANCE_GROUP, APPLIED_CONFIG, give
 BACKUP_SECONDS: Final = 6 * 3600.0  # 100 GB at 5 MB/s; a person watches, and may end it
 CORE: Final = "core"
 RESTORED: Final = "restore.backup"  # the backup's name in the container that restores it
-WRITERS: Final = ("core", "ingest")  # who writes to the data directory
+STATELESS: Final = ("caddy", "cloudflared")  # they say "back in a moment" while the rest is restored
+ASIDE: Final = ".before-restore"  # where the data lie meanwhile that the version before cannot read
+SPOOL: Final = "spool"  # goes on behind the backup: its finished segments were kept
+KEPT_AS_THEY_ARE: Final = (
+    "plugins.d",
+    "instance.key",
+    SPOOL,
+)  # of the data directory: the person's own, and what goes on
 _CONDEV: Final = "from appliance.cli import main; main()"
 
 
@@ -206,23 +213,54 @@ def _restore(installation: Installation, compose: Compose, backup: str, say: Cal
             "the data were migrated in a way that the version before cannot read, and there is no backup to restore: "
             "start the newer version again with `condev apply`"
         )
-    compose.stop(WRITERS)
-    spool, aside = installation.data / "spool", installation.data / "spool.kept"
-    if spool.is_dir() and not aside.is_dir():
-        spool.rename(aside)  # its segments go on from where the backup ends
-    say(f"restoring {backup}")
-    file = installation.backups / backup
-    if os.geteuid() == 0:
-        os.chown(file, APPLIANCE_GROUP, APPLIANCE_GROUP)  # the container's user reads it
-    # In the version that wrote those data, and on the stack's network, where a database may be.
-    compose.run(CORE, ["restore", f"/{RESTORED}", "--replace"], volumes=[f"{file}:/{RESTORED}:ro,z"])
-    if aside.is_dir():
-        _swap_in(aside, spool)
+    compose.stop([state.service for state in compose.states() if state.service not in STATELESS])
+    aside = installation.root / ASIDE
+    if not _is_restored(aside):
+        say(f"restoring {backup}")
+        _set_aside(installation, aside)
+        file = installation.backups / backup
+        if os.geteuid() == 0:
+            os.chown(file, APPLIANCE_GROUP, APPLIANCE_GROUP)  # the container's user reads it
+        # In the version that wrote those data, and on the stack's network, where a database may be.
+        compose.run(CORE, ["restore", f"/{RESTORED}", "--replace"], volumes=[f"{file}:/{RESTORED}:ro,z"])
+        for name in KEPT_AS_THEY_ARE:
+            source, target = aside / "data" / name, installation.data / name
+            if source.exists() and name != SPOOL:
+                _remove(target)
+                source.rename(target)
+    if (aside / "data" / SPOOL).is_dir():  # last: it is what tells that all else is done
+        _remove(installation.data / SPOOL)
+        (aside / "data" / SPOOL).rename(installation.data / SPOOL)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
-def _swap_in(aside: Path, spool: Path) -> None:
-    shutil.rmtree(spool, ignore_errors=True)
-    aside.rename(spool)
+def _is_restored(aside: Path) -> bool:
+    """Whether an earlier try came to the point where only tidying up is left."""
+    return (aside / "data").is_dir() and not (aside / "data" / SPOOL).exists()
+
+
+def _set_aside(installation: Installation, aside: Path) -> None:
+    """Empty directories for the stores: what a newer version made of them, an older one does not even open."""
+    if not (aside / "data").exists():
+        (installation.data / SPOOL).mkdir(mode=0o700, exist_ok=True)
+    aside.mkdir(mode=0o700, exist_ok=True)
+    for name in ("postgres", "clickhouse-data", "data"):  # data last: with it there, all are
+        place, old = installation.root / name, aside / name
+        if not old.exists() and place.is_dir():
+            place.rename(old)
+        if old.is_dir():
+            _remove(place)
+            place.mkdir()
+            shutil.copystat(old, place)
+            if os.geteuid() == 0:
+                os.chown(place, old.stat().st_uid, old.stat().st_gid)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _condev(installation: Installation, *arguments: str) -> None:

@@ -91,6 +91,7 @@ class FileCompose(Compose):
             (self.root / "data" / "schema").write_text("2")
         if command[0] == "restore":
             assert Path(volumes[0].partition(":")[0]).is_file()
+            assert not (self.root / "data" / "schema").exists()  # the old version would not open it
             (self.root / "data" / "spool").mkdir(exist_ok=True)
             (self.root / "data" / "schema").write_text("1")
         self._look(f"ran {command[0]}")

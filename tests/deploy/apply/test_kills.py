@@ -186,7 +186,7 @@ def test_one_that_fails_after_such_a_migration_killed_anywhere_has_its_old_data_
         schema = root / "data" / "schema"
         assert not schema.exists() or schema.read_text() == "1"
         assert (root / "data" / "spool" / "accepted").exists()
-        assert not (root / "data" / "spool.kept").exists()
+        assert not (root / ".before-restore").exists()
 
     assert every_kill(house, before, house.apply, after) > 60
 
