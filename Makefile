@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench lock stack-test clean
 .DEFAULT_GOAL := run
 SHELL := /bin/bash -o pipefail
+SCRIPTS = installer.sh .ci/run $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
 
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
 	@$(BIN)/condev demo --data-dir data
@@ -19,12 +20,24 @@ lint: .venv/lint  ## what must hold before anything lands
 	@$(BIN)/basedpyright --level error | tail -n 40
 	@$(BIN)/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 	@$(BIN)/djlint --quiet --lint appliance/web/templates appliance/alerts/templates
-	@$(BIN)/shellcheck .ci/run
-	@$(BIN)/shfmt -d -i 2 .ci/run
+	@$(BIN)/shellcheck $(SCRIPTS)
+	@$(BIN)/shfmt -d -i 2 -ci $(SCRIPTS)
+	@$(BIN)/hadolint Dockerfile tests/stack/lab/stand-ins/*/Dockerfile
 	@echo "lint: all right"
 
 bench: .venv/test  ## measure what README quotes; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
+
+stack-test: .venv/test  ## the image and the installer on simulated machines; needs root and Debian's docker.io
+	@$(BIN)/python -m pytest tests/stack -m stack
+
+# Every hash of each version, so that one lock serves all architectures; resolved for the image's Python, on Linux.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.13 --python-platform x86_64-manylinux_2_28 \
+  --only-binary :all: --no-binary dkimpy --no-annotate --no-header --no-emit-index-url
+
+lock: .venv/lint  ## write the image's lock files anew: the newest of everything that pyproject.toml allows
+	@{ echo "# Runtime of the image. Written by \`make lock\`, not by hand."; $(LOCK) pyproject.toml --group image; } > requirements.lock
+	@{ echo "# What the image is built with. Written by \`make lock\`, not by hand."; $(LOCK) --group image-build; } > requirements-build.lock
 
 clean:  ## remove what the targets above made, but not data/
 	rm -rf .venv dist build appliance/web/static/vendor

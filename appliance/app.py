@@ -18,23 +18,29 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Receive, Scope, Send
 
 from appliance import __version__, host
 from appliance.accounts.access import PUBLIC
-from appliance.accounts.guards import AccessPlugin
+from appliance.accounts.guards import AccessPlugin, check_routes
 from appliance.accounts.routes import routes as account_routes
 from appliance.accounts.service import AccountService
 from appliance.alerts.routes import routes as alert_routes
 from appliance.alerts.service import AlertService
 from appliance.clock import SystemClock
 from appliance.config import Config
+from appliance.control import ControlServer
+from appliance.control_verbs import ControlVerbs
 from appliance.data_dir import metadata_url
+from appliance.deploy.backup import Parts
+from appliance.deploy.backup.service import Backups
 from appliance.hookspecs import HttpClient, IssueChange
 from appliance.http_client import GuardedHttpClient
 from appliance.ingest.addresses import TrustedProxies
 from appliance.ingest.admission import AdmissionFile
 from appliance.ingest.asgi import IngestApp
+from appliance.instance import asked_proof
 from appliance.issues.feed import IssueFeed
 from appliance.issues.routes import routes as issue_routes
 from appliance.issues.service import IssueService
@@ -54,11 +60,16 @@ from appliance.releases.service import ReleaseService
 from appliance.replays.routes import routes as replay_routes
 from appliance.replays.service import ReplayService
 from appliance.roles import Role
+from appliance.running_file import Running, write_running
 from appliance.schedule import Job, Schedule
+from appliance.self_test import SelfTest
 from appliance.shell import ShellLoader
 from appliance.spool import SpoolWriter
+from appliance.system.monitor import SelfMonitor
 from appliance.system.routes import routes as system_routes
 from appliance.system.service import SystemService
+from appliance.system.watchdog import Calls, Watchdog, watched
+from appliance.web.deadline import BodyDeadline
 from appliance.web.example import example_router
 from appliance.web.live import LiveStreams
 from appliance.web.setup import WebPlugin
@@ -67,6 +78,10 @@ ADMISSION_FILE: Final = "admission.json"
 MAX_REQUEST_BYTES: Final = 1024 * 1024  # of a form or an API call; SDK traffic has its own limits
 
 AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
+
+TOKEN: Final = SecurityScheme(
+    type="http", scheme="bearer", description="An API token: Account → Tokens, or `condev token create`."
+)
 
 ROUTES: Final[list[Any]] = [
     *account_routes,
@@ -152,15 +167,18 @@ class Appliance:
         self.ingest: IngestApp | None = None
         self.core = Core(self) if role is not Role.INGEST else None
         self.web = self.core.web if self.core is not None else None
+        self._pages = BodyDeadline(self.web) if self.web is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch by path."""
         if cast("str", scope["type"]) == "lifespan":
             await self._lifespan(receive, cast("AnySend", send))
+        elif scope["type"] == "http" and (proof := asked_proof(self.data_dir, scope["path"], scope["query_string"])):
+            await _answer(cast("AnySend", send), 200, b'{"ok":true,"proof":"%b"}' % proof.encode())
         elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
             await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
-        elif self.web is not None:
-            await self.web(scope, receive, send)
+        elif self._pages is not None:
+            await self._pages(scope, receive, send)
         else:
             await _plain(scope, cast("AnySend", send))
 
@@ -204,6 +222,7 @@ class Appliance:
             config=limits,
             trusted_proxies=self.config.site.trusted_proxies,
             clock=self.clock,
+            conditions=self.core.system.conditions if self.core is not None else None,
         )
         self._stack.push_async_callback(ingest.stop)
         await ingest.start()
@@ -235,7 +254,8 @@ class Core:
         self._plugins = appliance.plugins
         self._clock = clock
         self.database = Database(metadata_url(config, appliance.data_dir))
-        self.store = appliance.plugins.event_store()
+        calls = Calls()
+        self.store = watched(appliance.plugins.event_store(), calls)
         self.blobs = appliance.plugins.blob_store()
         self.feed = IssueFeed()
         self.accounts = AccountService(self.database, clock, config.accounts, appliance.site_url)
@@ -255,6 +275,35 @@ class Core:
             plugins=appliance.plugins,
             pipeline=self.pipeline,
             alerts=self.alerts,
+        )
+        self.backups = Backups(
+            Parts(
+                config=config,
+                data_dir=self._data_dir,
+                database=self.database,
+                store=self.store,
+                blobs=self.blobs,
+                clock=clock,
+                pause=self.pipeline.boundary.paused if self.pipeline is not None else contextlib.nullcontext,
+            )
+        )
+        self.monitor = SelfMonitor(
+            database=self.database,
+            clock=clock,
+            config=config,
+            data_dir=self._data_dir,
+            site_url=appliance.site_url,
+            alerts=self.alerts,
+            state=self.system.figures,
+            stuck=lambda: self.watchdog.stuck,
+            backups=self.backups.state,
+        )
+        self.watchdog = Watchdog(
+            self.store,
+            calls,
+            self._data_dir,
+            may_end=config.monitoring.watchdog,
+            on_change=self.monitor.look_now if self.pipeline is not None else lambda: None,
         )
         self.accounts.set_mailer(self.alerts)
         self.web = self._dashboard() if self._role.shows else None
@@ -293,10 +342,21 @@ class Core:
         """Migrate, open the stores, start what the role runs. `stack` closes it again."""
         stack.push_async_callback(self.database.close)
         stack.callback(self.accounts.close)
-        await migrate(self.database, self._data_dir)
+        revision = await migrate(self.database, self._data_dir)
         await publish_admission(self.database, self._data_dir / ADMISSION_FILE, self._clock)
         stack.push_async_callback(self.store.close)
         await self.store.open()
+        write_running(
+            self._data_dir,
+            Running(
+                version=__version__,
+                started_at=self._clock.now(),
+                revision=revision,
+                event_store=self.store.schema().version,
+            ),
+        )
+        stack.push_async_callback(self.watchdog.stop)
+        self.watchdog.start()
         if self.pipeline is not None:
             await self._start_pipeline(self.pipeline, stack)
         if self.web is not None:
@@ -308,9 +368,18 @@ class Core:
         stack.push_async_callback(_finish, pipeline.stop, task)
         stack.push_async_callback(self.alerts.worker.stop)
         await self.alerts.worker.start()
-        schedule = self._schedule()
-        jobs = asyncio.create_task(schedule.run(), name="schedule")
-        stack.push_async_callback(_finish, schedule.stop, jobs)
+        stack.push_async_callback(self.monitor.stop)
+        self.monitor.look_now()  # the watchdog may have been the reason of this start
+        # Two: a store that hangs may hold all places of the first, and it is the second that says so.
+        for schedule in (self._schedule(), Schedule(self.database, self._clock, [self.monitor.job()])):
+            jobs = asyncio.create_task(schedule.run(), name="schedule")
+            stack.push_async_callback(_finish, schedule.stop, jobs)
+        verbs = ControlVerbs(pipeline.boundary, self.backups, self.system)
+        own = SelfTest(self.accounts, self.projects).verbs
+        control = ControlServer(self._data_dir, {**verbs.plain, **own}, verbs.streaming)
+        stack.push_async_callback(verbs.stop)
+        stack.push_async_callback(control.stop)
+        await control.start()
 
     def _schedule(self) -> Schedule:
         return Schedule(
@@ -318,6 +387,7 @@ class Core:
             self._clock,
             [
                 *self.system.jobs(),
+                *self.backups.jobs(),
                 Job("issues.reopen_due", 60, lambda: self.issues.reopen_due(self._clock.now())),
                 Job("alerts.prune", 24 * 3600, self.alerts.prune),
                 Job("accounts.prune", 3600, self.accounts.prune),
@@ -354,11 +424,11 @@ class Core:
         demo = self._appliance.demo
         example = [example_router(lambda: demo.dsn, dict(PUBLIC))] if demo is not None else []
         shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
-        return Litestar(
+        app = Litestar(
             route_handlers=[*ROUTES, *example],
             plugins=[
                 AccessPlugin(self.accounts, self._appliance.site_url, proxies),
-                WebPlugin(self._clock, shell.load),
+                WebPlugin(self._clock, shell.load, https=self._appliance.site_url.startswith("https://")),
             ],
             dependencies={name: Provide(_giving(value), sync_to_thread=False) for name, value in given.items()},
             openapi_config=OpenAPIConfig(
@@ -366,11 +436,15 @@ class Core:
                 version=__version__,
                 render_plugins=[JsonRenderPlugin(path="/")],
                 openapi_router=Router("/api/v1/schema", route_handlers=[], opt=PUBLIC),
+                components=Components(security_schemes={"token": TOKEN}),
+                security=[{"token": []}],
             ),
             request_max_body_size=MAX_REQUEST_BYTES,
             logging_config=None,
             signature_types=[Config, Database, PluginHost],
         )
+        check_routes(app)  # now, where the error names the route, not in a server's start-up log
+        return app
 
 
 def _giving(value: object) -> Callable[[], Any]:
@@ -391,11 +465,15 @@ async def _plain(scope: Scope, send: AnySend) -> None:
     path = cast("Mapping[str, Any]", scope).get("path", "")
     alive = path in ("/healthz", "/readyz")
     body = b'{"ok":true}' if alive else b'{"error":"this process serves no pages (see condev serve --role)"}'
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200 if alive else 404,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
-        }
-    )
+    await _answer(send, 200 if alive else 404, body)
+
+
+async def _answer(send: AnySend, status: int, body: bytes) -> None:
+    """JSON that is not kept on the way."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -103,6 +103,25 @@ class Alerts(Struct, kw_only=True, forbid_unknown_fields=True):
     delivery_log_days: int = 30
 
 
+class Monitoring(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the appliance watches about itself; docs/operations.md."""
+
+    channel: str = "email"  # tried first; where it fails, the next one that works
+    disk_days: float = 7.0  # a week: over a holiday somebody must still be able to act; 0 = off
+    certificate_days: float = 14.0  # renewal begins at 30 of 90 days; by now it failed for two weeks; 0 = off
+    backup_hours: float = 50.0  # two nightly ones, and the time they take; 0 = off
+    watchdog: bool = True  # end the process when the event store hangs, so that it is started anew
+
+
+class Backup(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Backups that make themselves; `condev backup FILE` works without any of this."""
+
+    schedule: Literal["off", "hourly", "daily", "weekly"] = "off"  # they take disk: somebody must have wanted them
+    keep: int = 7  # a week of daily ones
+    directory: str = ""  # "" → DATA_DIR/backups
+    passphrase: Secret | None = None  # None → not encrypted, and without the secrets
+
+
 class Outbound(Struct, kw_only=True, forbid_unknown_fields=True):
     """Requests that the appliance itself makes."""
 
@@ -122,10 +141,29 @@ class Deploy(Struct, kw_only=True, forbid_unknown_fields=True):
     """For `condev plan` and `condev render`."""
 
     target: Literal["compose", "behind-proxy", "coolify", "tunnel"] = "compose"
-    memory: str = "2g"
-    cpus: float = 2.0
-    disk: str = "40g"
+    memory: ByteSize = ByteSize(0)  # of the host; 0 = as found
+    cpus: float = 0.0  # of the host; 0 = as found
+    disk: ByteSize = ByteSize(0)  # of the file system that holds everything; 0 = as found
+    reserve: ByteSize = ByteSize(0)  # memory for other things on this host, beside what the system itself is left
     domain: str = ""
+    tls: Literal["auto", "internal", "off"] = "auto"  # auto: a public certificate when there is a domain
+    port: int = 8080  # behind-proxy: on the loopback address
+    subnet: str = "172.30.57.0/24"  # of the network condev; forwarded addresses are believed from here alone
+    ipv6: bool = False  # the network has IPv6 too, so that visitors over it keep their addresses; needs Docker 27
+    stores: Literal["auto", "embedded", "servers"] = "auto"
+    events_per_day: int = 100_000  # the rate at which `condev plan` counts days
+
+
+class Doctor(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where `condev doctor` knocks to see what this host can reach. Hosts that must not reach these name others."""
+
+    https: list[str] = field(
+        default_factory=lambda: [
+            "https://acme-v02.api.letsencrypt.org/directory",  # where automatic certificates come from
+            "https://registry-1.docker.io/v2/",  # where images come from
+        ]
+    )
+    smtp_host: str = "smtp.mailgun.org"  # greets on 25, 465, 587 and 2525; nothing is sent
 
 
 class Log(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -148,10 +186,17 @@ class Config(Struct, kw_only=True, forbid_unknown_fields=True):
     metadata: Metadata = field(default_factory=Metadata)
     accounts: Accounts = field(default_factory=Accounts)
     alerts: Alerts = field(default_factory=Alerts)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    backup: Backup = field(default_factory=Backup)
     outbound: Outbound = field(default_factory=Outbound)
     plugins: PluginsTable = field(default_factory=PluginsTable)
     deploy: Deploy = field(default_factory=Deploy)
+    doctor: Doctor = field(default_factory=Doctor)
     log: Log = field(default_factory=Log)
     # Raw tables of the plugins, secrets already resolved to `Secret`; their plugin decodes them strictly.
     plugin_tables: dict[str, JsonObject] = field(default_factory=dict)
     source: Path | None = None  # the file it came from
+    # Dotted names of the keys that the file or the environment set: what the plan may not size by itself.
+    given: frozenset[str] = frozenset()
+    # Where secrets are kept, by dotted key: ("env" | "file", name). The stack must bring them to its processes.
+    references: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])

@@ -19,12 +19,14 @@ import msgspec
 from msgspec import Struct
 
 from appliance.config import ByteSize, Config, PluginsTable
+from appliance.config_keys import leaves, reference
 from appliance.secret import Secret
 
 ENV_PREFIX: Final = "CONDEV__"
 MAX_CONFIG_BYTES: Final = 1024 * 1024  # a config file larger than this is some other file
 _SIZE: Final = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*$", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_NOT_KEYS: Final = ("plugin_tables", "source", "given", "references")  # of `Config`, but not of the file
 _TYPE_WORDS: Final = (
     ("`int`", "a whole number"),
     ("`float`", "a number"),
@@ -85,13 +87,14 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
     raw = _read(path) if path else {}
     _overlay_environment(raw, environ)
     problems: list[Problem] = []
+    given = dict(leaves(raw))
     plugins_raw = _as_table(raw.pop("plugins", {}), "plugins", source, problems)
     own = {name: plugins_raw.pop(name) for name in list(plugins_raw) if name in PluginsTable.__struct_fields__}
     tables: dict[str, Any] = {
         name: _as_table(table, f"plugins.{name}", source, problems) for name, table in plugins_raw.items()
     }
     plugins = decode_table(own, PluginsTable, "plugins", source, environ, problems)
-    for name in ("plugin_tables", "source"):
+    for name in _NOT_KEYS:
         if name in raw:
             problems.append(Problem(source=source, key=name, message=_unknown(name, Config)))
             del raw[name]
@@ -101,6 +104,8 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
         config.plugin_tables = tables
         config.channels = {**Config().channels, **config.channels}  # a [channels] table adds to the default one
         config.source = path
+        config.given = frozenset(given)
+        config.references = {key: found for key, value in given.items() if (found := reference(value)) is not None}
         problems += _check(config, source)
     if problems or config is None:
         raise ConfigError(problems)
@@ -164,7 +169,8 @@ def shown(config: Config) -> dict[str, Any]:
     """The configuration as plain values with secrets masked, for `condev config show`."""
     values = cast("dict[str, Any]", msgspec.to_builtins(config, enc_hook=_encode))
     tables = values.pop("plugin_tables")
-    values.pop("source")
+    for name in ("source", "given", "references"):
+        values.pop(name)
     values["plugins"] = {**values["plugins"], **{name: mask_table(table) for name, table in tables.items()}}
     return values
 
@@ -250,7 +256,7 @@ def _convert(value: object, target: object, environ: Mapping[str, str]) -> objec
         if kind is Secret:
             return read_secret(item, environ)
         if kind is ByteSize:
-            return _byte_size(item)
+            return byte_size(item)
         raise NotImplementedError(f"a config struct uses {kind}, which config.toml cannot hold")
 
     if isinstance(value, dict):
@@ -291,7 +297,8 @@ def read_secret(value: object, environ: Mapping[str, str]) -> Secret:
     raise ValueError('expected { env = "NAME" } or { file = "/path" }')
 
 
-def _byte_size(value: object) -> ByteSize:
+def byte_size(value: object) -> ByteSize:
+    """A size as config.toml takes it: bytes, or a text such as "512m". Raises ValueError, worded for the reader."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return ByteSize(value)
     match = _SIZE.match(value) if isinstance(value, str) else None
@@ -301,9 +308,7 @@ def _byte_size(value: object) -> ByteSize:
 
 
 def _unknown(key: str, into: type[Struct]) -> str:
-    known = [
-        field.encode_name for field in msgspec.structs.fields(into) if field.name not in ("plugin_tables", "source")
-    ]
+    known = [field.encode_name for field in msgspec.structs.fields(into) if field.name not in _NOT_KEYS]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if near:
         return f"no such key; did you mean {near[0]}?"
@@ -339,6 +344,11 @@ _LEAST: Final = (
     ("accounts", "sign_in_attempts", 1),
     ("alerts", "attempts", 1),
     ("alerts", "throttle_minutes", 0),
+    ("backup", "keep", 1),
+    ("monitoring", "disk_days", 0),
+    ("monitoring", "certificate_days", 0),
+    ("monitoring", "backup_hours", 0),
+    ("deploy", "events_per_day", 1),
 )
 
 
@@ -357,9 +367,15 @@ def _check(config: Config, source: str) -> list[Problem]:
         value = getattr(getattr(config, section), key)
         if value < least:
             wrong(f"{section}.{key}", f"must be at least {least}; got {value}")
+    domain = config.deploy.domain
+    if domain and not re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})*", domain):
+        wrong("deploy.domain", f"expected a host name such as monitor.example.com; got {domain!r}")
     for channel, notifiers in config.channels.items():
         if not notifiers:
             wrong(f"channels.{channel}", 'names no notifier; give a list such as ["resend", "smtp"]')
+    if config.monitoring.channel not in config.channels:
+        known = ", ".join(sorted(config.channels))
+        wrong("monitoring.channel", f"no such channel in [channels]: {config.monitoring.channel!r}; there is: {known}")
     return problems
 
 

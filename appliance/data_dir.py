@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from appliance.config import Config
+from appliance.instance import make_key
 
 ADDRESS_FILE: Final = "address"  # where `condev serve` writes under which URL it answers, when site.url is not set
+RESTORE_MARKER: Final = "restore.incomplete"  # there while `condev restore` works, and after it was interrupted
 _FOLDERS: Final = ("spool", "dead_letters", "blobs", "plugins", "plugins.d", "tmp")
 
 
@@ -32,6 +34,10 @@ def prepare_data_dir(data_dir: Path) -> None:
         ) from error
     if not os.access(data_dir, os.W_OK):
         raise DataDirError(f"{data_dir} cannot be written by user {os.getuid()}; give it write access")
+    try:
+        make_key(data_dir)
+    except OSError as error:
+        raise DataDirError(f"{data_dir} cannot be written: {error.strerror}; make room, or check its disk") from error
 
 
 def metadata_url(config: Config, data_dir: Path) -> str:

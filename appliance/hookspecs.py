@@ -616,6 +616,13 @@ class StoreStats(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  # what a person should know, in sentences
 
 
+class StoreSchema(Struct, frozen=True, kw_only=True):
+    """What a program makes of a database when it opens it: an upgrade compares it with what is there."""
+
+    version: int = 0  # 0: the store has no schema
+    readable_from: int = 0  # the oldest schema version whose program can go on with such a database
+
+
 class Dropped(Struct, frozen=True, kw_only=True):
     """What retention removed."""
 
@@ -625,11 +632,42 @@ class Dropped(Struct, frozen=True, kw_only=True):
     bytes_on_disk: int
 
 
+class StoreChunk(Struct, frozen=True, kw_only=True):
+    """Some rows of one table, as bytes that only the kind of store that made them understands."""
+
+    table: str
+    rows: int
+    body: bytes  # a few MiB at most
+
+
+class StoreExport(ABC):
+    """Everything that a store held at one moment. Holds resources of the store until it is closed."""
+
+    description: JsonObject  # given back to `load`; says what the bodies are, e.g. the schema's version
+    rows: Mapping[str, int]  # by table; exactly what `chunks` brings
+
+    @abstractmethod
+    def chunks(self) -> AsyncIterator[StoreChunk]:
+        """All rows, once. What was written or dropped since the moment of the export changes nothing."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back what it holds; also when `chunks` was not read to its end."""
+
+
 class EventStore(ABC):
     """Where events live. All methods are async; an implementation brings its own threads.
 
     Every query raises `StoreUnavailableError` when it should be tried again. Times are µs.
     """
+
+    # How long a query may take before the store itself gives it up. The host's watchdog measures by it: a call that
+    # has not come back after six times as long is reported, after thirty times as long the process is started anew.
+    answer_seconds: float = 10.0
+
+    def schema(self) -> StoreSchema:
+        """What `open` brings the database to; asked without opening it. Stores without a schema need not say."""
+        return StoreSchema()
 
     @abstractmethod
     async def open(self) -> None:
@@ -672,6 +710,19 @@ class EventStore(ABC):
     @abstractmethod
     async def stats(self) -> StoreStats:
         """Sizes, memory and settings."""
+
+    # backups; a store that brings neither works, and cannot be backed up
+
+    async def export(self) -> StoreExport:
+        """Take hold of everything as it is now, within seconds: nothing is written meanwhile, and much waits for it."""
+        raise EventStoreError(f"{type(self).__name__} cannot be backed up: its plugin lacks `export`.")
+
+    async def load(self, description: JsonObject, chunks: AsyncIterator[StoreChunk]) -> None:
+        """Replace everything by what an `export` brought. Raises `EventStoreError` when it is not of this kind.
+
+        Interrupted, it leaves some of it; it can be done again.
+        """
+        raise EventStoreError(f"{type(self).__name__} cannot be restored: its plugin lacks `load`.")
 
     # queries, each named for the question that it answers
 

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from appliance.config import Log
+from appliance.recent_log import RECENT
 
 # Libraries that report on each connection or statement; their warnings are kept.
 _CHATTY: Final = ("httpx", "httpcore", "aiosqlite", "clickhouse_connect", "alembic", "uvicorn.access", "multipart")
@@ -50,7 +51,7 @@ def configure_logging(settings: Log) -> None:
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, RECENT]
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -40,6 +40,7 @@ class Job(Struct, frozen=True):
     name: str
     every_seconds: int
     run: Callable[[], Awaitable[object]]
+    max_seconds: float = MAX_RUN_SECONDS
 
 
 class Schedule:
@@ -108,7 +109,7 @@ class Schedule:
         renewing = asyncio.create_task(self._renew(job))
         problem = ""
         try:
-            async with self._places, asyncio.timeout(MAX_RUN_SECONDS):
+            async with self._places, asyncio.timeout(job.max_seconds):
                 await job.run()
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:2_000]

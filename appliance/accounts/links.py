@@ -20,6 +20,7 @@ from appliance.accounts.tokens import hash_secret, is_secret, new_secret
 
 MINUTE: Final = 60_000_000  # µs
 KEEP_USED: Final = 30 * 24 * 60 * MINUTE  # for whoever asks why a link no longer works
+ASKED: Final = -1  # in place of who made it: somebody who was not signed in
 GONE: Final = "This link has been used, has expired, or was replaced by a newer one. Ask for a new one."
 
 
@@ -42,16 +43,35 @@ class IssuedLink(Struct, frozen=True, kw_only=True):
 
 
 async def make_link(
-    session: AsyncSession, purpose: LinkPurpose, user_id: int | None, *, minutes: int, now: int, by: int | None = None
+    session: AsyncSession,
+    purpose: LinkPurpose,
+    user_id: int | None,
+    *,
+    minutes: int,
+    now: int,
+    by: int | None = None,
+    asked: bool = False,
 ) -> str:
     """Make a link and end the earlier ones of that user and purpose.
+
+    Args:
+        session: a write session.
+        purpose: what it is for.
+        user_id: whom it is for; None for the set-up link.
+        minutes: how long it works.
+        now: µs.
+        by: who made it; None: nobody in particular.
+        asked: a stranger asked for it, under "forgot password": it ends only others like it, never one that a person
+            handed over and whose bearer would find it dead.
 
     Returns:
         The secret; only its hash is stored.
     """
-    await session.execute(
-        delete(LinkModel).where(LinkModel.purpose == purpose, LinkModel.user_id == user_id, LinkModel.used_at.is_(None))
-    )
+    earlier = [LinkModel.purpose == purpose, LinkModel.user_id == user_id, LinkModel.used_at.is_(None)]
+    if asked:
+        by = ASKED
+        earlier.append(LinkModel.created_by == ASKED)
+    await session.execute(delete(LinkModel).where(*earlier))
     secret = new_secret()
     session.add(
         LinkModel(
@@ -106,11 +126,11 @@ async def use_link(session: AsyncSession, purpose: LinkPurpose, secret: str, now
 
 
 async def end_links(session: AsyncSession, user_id: int) -> None:
-    """End what an old password led to, when there is a new one: reset links, and sign-ins that wait for a code."""
+    """End what is over when there is a new password: invitations, reset links, and sign-ins that wait for a code."""
     await session.execute(
         delete(LinkModel).where(
             LinkModel.user_id == user_id,
-            LinkModel.purpose.in_((LinkPurpose.RESET, LinkPurpose.SECOND_FACTOR)),
+            LinkModel.purpose.in_((LinkPurpose.INVITATION, LinkPurpose.RESET, LinkPurpose.SECOND_FACTOR)),
             LinkModel.used_at.is_(None),
         )
     )

@@ -147,6 +147,7 @@ class SignIn:
         async with self._database.write() as session:
             user = await self._user_of(session, LinkPurpose.INVITATION, secret, now)
             user.name, user.password_hash = clean(name, MAX_NAME), hashed
+            await end_links(session, user.id)  # another invitation of theirs would set the password once more
             return await self._open(session, user, client, now, "user.joined")
 
     async def reset_password(self, secret: str, password: str) -> None:

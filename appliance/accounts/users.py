@@ -141,14 +141,17 @@ class Users:
             return await self._issue(session, actor, user, purpose)
 
     async def forgotten(self, email: str) -> None:
-        """Mail a reset link to that address if it is a user's and mail works; tells the caller nothing."""
+        """Mail a reset link to that address if it is a user's and mail works; tells the caller nothing.
+
+        Links that were handed over go on working: anybody may ask for this, for anybody.
+        """
         if self.mailer is None or self.mailer.mail_problem():
             return
         async with self._database.write() as session:
             user = await session.scalar(select(UserModel).where(UserModel.email_key == email_key(email)))
             if user is not None and user.disabled_at is None:
                 purpose = LinkPurpose.RESET if user.password_hash else LinkPurpose.INVITATION
-                await self._issue(session, None, user, purpose)
+                await self._issue(session, None, user, purpose, asked=True)
                 audit.record(session, None, "user.forgot_password", self._clock.now(), target=user.email)
 
     async def set_role(self, actor: Actor, user_id: int, role: Role) -> None:
@@ -290,10 +293,16 @@ class Users:
             raise InvalidInputError({"": LAST_OWNER})
 
     async def _issue(
-        self, session: AsyncSession, actor: Actor | None, user: UserModel, purpose: LinkPurpose
+        self,
+        session: AsyncSession,
+        actor: Actor | None,
+        user: UserModel,
+        purpose: LinkPurpose,
+        *,
+        asked: bool = False,
     ) -> IssuedLink:
-        by = actor.user_id or None if actor else None
-        secret = await make_link(session, purpose, user.id, minutes=self._hours * 60, now=self._clock.now(), by=by)
+        by, now = actor.user_id or None if actor else None, self._clock.now()
+        secret = await make_link(session, purpose, user.id, minutes=self._hours * 60, now=now, by=by, asked=asked)
         url = f"{self._site_url}/{purpose}/{secret}"
         problem = "Mail is not set up." if self.mailer is None else self.mailer.mail_problem()
         if self.mailer is not None and not problem:

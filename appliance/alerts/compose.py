@@ -25,6 +25,7 @@ AccountMail: TypeAlias = Literal["invitation", "password_reset"]
 
 MAX_SUBJECT: Final = 180  # what mail programs show at most; longer ones are folded by every server on the way
 MAX_LINE: Final = 300
+MAX_NOTICE: Final = 800  # of what the appliance says about itself: its own words, and an error's
 DIGEST_LINES: Final = 20  # more than that nobody reads in a mail; the rest is one link away
 
 HEADLINES: Final = {"opened": "New issue", "regressed": "Regression", "resolved": "Resolved"}
@@ -39,6 +40,18 @@ class RuleFacts(Struct, frozen=True, kw_only=True):
     name: str
     condition: str
     own_recipients: bool  # it names them; else it tells the project's people
+
+
+class Notice(Struct, frozen=True, kw_only=True):
+    """Something about the appliance itself, for its owners and admins."""
+
+    name: str  # of the condition, for machines and for the documentation
+    step: Literal["raised", "reminder", "cleared"]
+    title: str
+    text: str
+    mend: str
+    since: int  # µs
+    urgent: bool = False
 
 
 class Site(Struct, frozen=True, kw_only=True):
@@ -184,6 +197,40 @@ def compose_test(site: Site, channel: str, recipients: Sequence[str], *, at: int
         recipients=recipients,
         url=site.url,
         data={"channel": channel, "test": True},
+    )
+
+
+def compose_notice(site: Site, notice: Notice, recipients: Sequence[str]) -> Notification:
+    """The message about a condition of the appliance itself."""
+    over = notice.step == "cleared"
+    kicker = {"raised": "Problem", "reminder": "Still a problem", "cleared": "Over"}[notice.step]
+    url = f"{site.url}/system"
+    return _notification(
+        kind="appliance_recovered" if over else "appliance_problem",
+        subject=f"[{clean(site.name, 40)}] {kicker}: {clean(notice.title)}",
+        template="notice",
+        context={
+            "kicker": kicker,
+            "title": clean(notice.title),
+            "text": clean(notice.text, MAX_NOTICE),
+            "mend": clean(notice.mend, MAX_NOTICE),
+            "since": _utc(notice.since),
+            "name": notice.name,
+            "over": over,
+            "url": url,
+            "site": site,
+        },
+        recipients=recipients,
+        url=url,
+        data={
+            "condition": notice.name,
+            "step": notice.step,
+            "title": notice.title,
+            "text": notice.text,
+            "mend": notice.mend,
+            "since": notice.since,
+            "urgent": notice.urgent,
+        },
     )
 
 

@@ -12,15 +12,20 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct, field
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from appliance.accounts.access import WaitError
 from appliance.alerts.models import OutboxModel, RuleModel
 from appliance.hookspecs import IssueChange, Notification
 
 CHANGES_PER_ENTRY: Final = (
     200  # 100 KB of JSON; a batch of 1,000 new issues is five inserts in the pipeline's transaction
 )
+MAX_TESTS: Final = 6  # of one project, or of the channels, in a quarter of an hour: two tries for each of three rules
+TESTS_SECONDS: Final = 900
+TEST_KEY: Final = "test:"
 TOLD_CHANGES: Final = frozenset({"opened", "regressed", "resolved"})  # "seen" is every event: counters tell that
 
 
@@ -111,6 +116,32 @@ async def add_entry(
         .returning(OutboxModel.id)
     )
     return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def require_test_budget(session: AsyncSession, project_id: int | None, now: int) -> None:
+    """Let only so many test messages be asked for: each is a mail to whoever stands in a rule.
+
+    Args:
+        session: a write session.
+        project_id: the project whose rule is tried; None: a channel is.
+        now: µs.
+
+    Raises:
+        WaitError: there were enough in the last quarter of an hour.
+    """
+    since = now - TESTS_SECONDS * 1_000_000
+    mine = OutboxModel.project_id.is_(None) if project_id is None else OutboxModel.project_id == project_id
+    recent = select(func.count(), func.min(OutboxModel.created_at)).where(
+        mine, OutboxModel.dedupe_key.startswith(TEST_KEY, autoescape=True), OutboxModel.created_at > since
+    )
+    count, oldest = (await session.execute(recent)).one()
+    if count >= MAX_TESTS:
+        wait = max(1, round((oldest - since) / 1_000_000))
+        raise WaitError(
+            f"{MAX_TESTS} test messages in a quarter of an hour are enough. Try again in {wait // 60 + 1} min; "
+            "Messages shows what became of the last ones.",
+            retry_after=wait,
+        )
 
 
 async def enqueue_changes(session: AsyncSession, changes: Sequence[IssueChange], now: int) -> None:

@@ -86,6 +86,17 @@ async def recipients_of(session: AsyncSession, rule: RuleModel) -> tuple[str, ..
     return addresses("\n".join((await session.scalars(query)).all()))
 
 
+async def operators(session: AsyncSession) -> tuple[str, ...]:
+    """Whom the appliance tells of itself: owners and admins who can sign in."""
+    query = (
+        select(UserModel.email)
+        .where(UserModel.disabled_at.is_(None), UserModel.password_hash != "")
+        .where(UserModel.role.in_(("owner", "admin")))
+        .order_by(UserModel.id)
+    )
+    return addresses("\n".join((await session.scalars(query)).all()))
+
+
 def addresses(text: str) -> tuple[str, ...]:
     """The well-formed mail addresses in a text, one a line or separated by commas; each once."""
     words = (word.strip() for line in text.splitlines() for word in line.split(","))

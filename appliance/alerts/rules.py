@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.accounts.access import Actor, InvalidInputError, NotFoundError, Permission
 from appliance.alerts.channels import Channels
 from appliance.alerts.compose import Site, compose_test
-from appliance.alerts.entries import Body, Purpose, add_entry
+from appliance.alerts.entries import TEST_KEY, Body, Purpose, add_entry, require_test_budget
 from appliance.alerts.evaluate import rule_settings
 from appliance.alerts.facts import addresses, malformed_addresses, recipients_of
 from appliance.alerts.models import RuleModel
@@ -108,17 +108,18 @@ class Rules:
             return item
 
     async def test(self, actor: Actor, rule_id: int) -> int | None:
-        """Put a test message to the rule's recipients into the outbox; its number in the log."""
+        """Put a test message to the rule's recipients into the outbox; its number in the log. Raises `WaitError`."""
         async with self._database.write() as session:
             rule = await _find(session, actor, rule_id, Permission.ALERTS_WRITE)
-            recipients = await recipients_of(session, rule)
             now = self._clock.now()
+            await require_test_budget(session, rule.project_id, now)
+            recipients = await recipients_of(session, rule)
             why = f"{actor.name or actor.email} tries the rule {rule.name}."
             notification = compose_test(self._site, rule.channel, recipients, at=now, why=why)
             return await add_entry(
                 session,
                 Purpose.NOTIFICATION,
-                f"test:{notification.id}",
+                f"{TEST_KEY}{notification.id}",
                 Body(notification=notification),
                 now,
                 channel=rule.channel,

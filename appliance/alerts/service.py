@@ -10,9 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from appliance.accounts.access import Actor, NotFoundError, Permission
 from appliance.alerts.channels import Channels
 from appliance.alerts.compose import AccountMail, Site, compose_account_mail, compose_test
-from appliance.alerts.entries import Body, Purpose, add_entry, create_default_rules, enqueue_changes
+from appliance.alerts.entries import (
+    TEST_KEY,
+    Body,
+    Purpose,
+    add_entry,
+    create_default_rules,
+    enqueue_changes,
+    require_test_budget,
+)
 from appliance.alerts.facts import addresses
 from appliance.alerts.log import AlertLog
+from appliance.alerts.notices import Notices
 from appliance.alerts.outbox import AlertPlugins, OutboxWorker
 from appliance.alerts.rules import Rules
 from appliance.alerts.schemas import ChannelItem, NotifierItem
@@ -60,6 +69,7 @@ class AlertService:
         self.default_throttle_minutes = config.alerts.throttle_minutes
         self.rules = Rules(database, clock, plugins.rules, self._channels, self._site)
         self.log = AlertLog(database, clock)
+        self.notices = Notices(self._channels, clock, self._site, config.monitoring.channel)
         # Started by the role that runs the pipeline; elsewhere it is only poked, which does nothing.
         self.worker = OutboxWorker(database, store, clock, plugins, self._channels, config.alerts, self._site)
 
@@ -107,14 +117,15 @@ class AlertService:
         ]
 
     async def test_channel(self, actor: Actor, channel: str) -> int | None:
-        """Put a test message to the actor's own address into the outbox; its number in the log."""
+        """Put a test message to the actor's own address into the outbox; its number in the log. Raises `WaitError`."""
         actor.require(Permission.SYSTEM_WRITE)
         if channel not in self._channels.chains:
             raise NotFoundError(self._channels.problem(channel))
         why = f"{actor.name or actor.email} tries the channel."
         notification = compose_test(self._site, channel, addresses(actor.email), at=self._clock.now(), why=why)
-        body, key = Body(notification=notification), f"test:{notification.id}"
+        body, key = Body(notification=notification), f"{TEST_KEY}{notification.id}"
         async with self._database.write() as session:
+            await require_test_budget(session, None, self._clock.now())
             return await add_entry(session, Purpose.NOTIFICATION, key, body, self._clock.now(), channel=channel)
 
     async def prune(self) -> int:

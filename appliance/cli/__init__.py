@@ -13,16 +13,31 @@ from appliance.cli.context import DEFAULT_CONFIG, DEFAULT_DATA_DIR, CliContext
 
 # Verb → module and attribute. Loaded when asked for: `condev project create` must not pay for the web framework.
 VERBS: Final = {
+    "apply": "appliance.cli.apply:apply",
+    "backup": "appliance.cli.backup:backup",
     "config": "appliance.cli.config:config",
     "dead-letters": "appliance.cli.dead_letters:dead_letters",
+    "doctor": "appliance.cli.doctor:doctor",
     "demo": "appliance.cli.serve:demo",
+    "healthcheck": "appliance.cli.healthcheck:healthcheck",
     "init": "appliance.cli.accounts:init",
+    "logs": "appliance.cli.operate:logs",
+    "migrate": "appliance.cli.operate:migrate",
     "notify": "appliance.cli.notify:notify",
+    "plan": "appliance.cli.deploy:plan",
     "plugins": "appliance.cli.plugins:plugins",
     "project": "appliance.cli.projects:project",
+    "restore": "appliance.cli.backup:restore",
+    "render": "appliance.cli.deploy:render",
+    "restart": "appliance.cli.operate:restart",
+    "rollback": "appliance.cli.apply:rollback",
     "serve": "appliance.cli.serve:serve",
+    "status": "appliance.cli.operate:status",
+    "support-bundle": "appliance.cli.support:support_bundle",
     "token": "appliance.cli.accounts:token",
+    "upgrade": "appliance.cli.apply:upgrade",
     "user": "appliance.cli.accounts:user",
+    "where": "appliance.cli.accounts:where",
 }
 
 

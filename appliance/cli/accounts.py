@@ -1,4 +1,4 @@
-"""`condev init`, `condev user …`, `condev token …`: work on the metadata, whether the appliance is running or not."""
+"""Verbs about people: `init`, `where`, `user …`, `token …`: on the metadata, whether the appliance runs or not."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def init(context: CliContext, email: str, name: str) -> None:
 
     run(create)
     click.echo(f"{email} owns this appliance now. Sign in at {context.site_url}/sign-in")
+
+
+@click.command()
+@click.pass_obj
+def where(context: CliContext) -> None:
+    """Print where to sign in; while nobody owns the appliance, a link that creates the owner, once."""
+
+    async def link() -> str:
+        async with accounts_of(context) as accounts:
+            return await accounts.setup.new_link()
+
+    if found := run(link):
+        click.echo(f"Create the owner: {found}")
+    else:
+        click.echo(f"Sign in: {context.site_url}/sign-in")
 
 
 @click.group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import os
 import socket
@@ -12,7 +13,7 @@ import click
 
 from appliance.cli.context import DEFAULT_PORT, CliContext, fail
 from appliance.config_file import ConfigError, exposed_secrets
-from appliance.data_dir import ADDRESS_FILE
+from appliance.data_dir import ADDRESS_FILE, RESTORE_MARKER
 from appliance.roles import Role
 
 # Read by the C library when a process starts, so they are set before it does: two heaps instead of eight for each
@@ -20,6 +21,7 @@ from appliance.roles import Role
 _PROCESS_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072", "TZ": "UTC"}
 # Beyond this a stopping server closes what is still being answered; live pages would hold it for ever.
 _GRACE_SECONDS: Final = 5
+_PR_SET_DUMPABLE: Final = 4
 _KEEP_ALIVE_SECONDS: Final = 75  # longer than the minute of most proxies, so that they close first
 
 
@@ -57,7 +59,13 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     if any(os.environ.get(name) != value for name, value in _PROCESS_ENVIRONMENT.items()):
         environment = {**os.environ, **_PROCESS_ENVIRONMENT}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this command again
+    _hide_environment()
     context.prepare()
+    if (context.data_dir / RESTORE_MARKER).exists():
+        fail(
+            f"a restore into {context.data_dir} did not finish, so half of it may be missing: "
+            "run `condev restore FILE --replace` again"
+        )
     # The embedded engine passes each insert through a temporary file: on disk, where a tmpfs would count as memory.
     os.environ["TMPDIR"] = str(context.data_dir / "tmp")
     for warning in exposed_secrets(context.config):
@@ -86,6 +94,11 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     except ConfigError as error:
         fail(str(error), code=2)
 
+    class Http(BoundedHttpProtocol):
+        """Ends what ingest's own deadline, which answers, has given up."""
+
+        body_seconds = max(BoundedHttpProtocol.body_seconds, 2 * context.config.ingest.body_timeout_seconds)
+
     class Server(uvicorn.Server):
         """Ends the pages' live streams first: uvicorn waits for open connections, and these never close."""
 
@@ -105,7 +118,7 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
         uvicorn.Config(
             app,
             loop="uvloop",
-            http=BoundedHttpProtocol,
+            http=Http,
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -123,6 +136,16 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+def _hide_environment() -> None:
+    """Keep this process's environment and memory from others of the same user: the decode worker is one of them.
+
+    Secrets come in the environment, and /proc shows it to whoever has the same user id, unless the process may not be
+    dumped. What it starts begins with a new image and is not concerned.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

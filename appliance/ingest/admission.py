@@ -149,7 +149,7 @@ class AdmissionFile:
         self._seen: tuple[int, int, int] | None = None
         self._next_look = float("-inf")
         self._admission: Admission | None = None
-        self.problem = ""  # one sentence for /readyz and the System page; "" when all is well
+        self.problem = ""  # one sentence for the log; "" when all is well
 
     def current(self) -> Admission | None:
         """The table in force; None until a good one was ever read."""

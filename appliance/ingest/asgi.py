@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -48,6 +48,7 @@ from appliance.spool import SpooledRecord, SpoolError, SpoolFullError, SpoolWrit
 
 FLUSH_SECONDS: Final = 5.0  # how old the drop counts on the System page may be
 MAX_EVENT_ID: Final = 64  # a UUID has 36 characters
+CONDITIONS_SECONDS: Final = 3.0  # a health check waits 5
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class IngestApp:
         config: Ingest,
         trusted_proxies: Sequence[str],
         clock: Clock,
+        conditions: Callable[[], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
         """Args:
             protocols: the wire formats, from the plugin host.
@@ -73,6 +75,7 @@ class IngestApp:
             config: `[ingest]`.
             trusted_proxies: `[site] trusted_proxies`.
             clock: real, or a test's.
+            conditions: names of what the core finds wrong with the appliance; None where no core runs beside.
 
         Raises:
             ValueError: two protocols claim one route, or a proxy is no network.
@@ -93,6 +96,7 @@ class IngestApp:
             max_in_flight=config.max_bytes_in_flight,
             seconds=config.body_timeout_seconds,
         )
+        self._beside = conditions
         self._flushing: asyncio.Task[None] | None = None
         self._next_fault_line = float("-inf")
 
@@ -129,17 +133,14 @@ class IngestApp:
             log.info("drop_counts_wait", reason=str(error))
 
     def problems(self) -> list[str]:
-        """Why nothing can be accepted just now, a sentence each; empty when all is well."""
-        problems: list[str] = []
-        if self._gate.stopping:
-            problems.append("the appliance is stopping")
-        if self._admission.current() is None:
-            problems.append(self._admission.problem or "no admission table yet")
-        if self._spool.level() >= SHED_AT[Category.ERROR]:
-            problems.append("the spool is full: see why the pipeline stands still, or free disk")
-        if not self._spool.healthy:
-            problems.append(self._spool.problem or "the spool is closed")
-        return problems
+        """Why nothing can be accepted just now, by name: strangers read this. The words are in the log."""
+        found = {
+            "stopping": self._gate.stopping,
+            "admission": self._admission.current() is None,  # the core did not publish it yet, or it is damaged
+            "spool_full": self._spool.level() >= SHED_AT[Category.ERROR],
+            "spool_failed": not self._spool.healthy,
+        }
+        return [name for name, holds in found.items() if holds]
 
     # ── the request path ──
 
@@ -325,9 +326,25 @@ class IngestApp:
             answer = plain_answer(405, "GET or HEAD only.", allow="GET, HEAD")
         else:
             problems = self.problems() if path == "/readyz" else []
-            body = json.dumps({"ok": not problems, "problems": problems} if problems else {"ok": True}).encode()
+            said: dict[str, object] = {"ok": not problems}
+            if problems:
+                said["problems"] = problems
+            if path == "/readyz" and (conditions := await self._conditions()):
+                said["conditions"] = conditions
+            body = json.dumps(said).encode()
             answer = Answer(status=503 if problems else 200, body=body, headers=(("cache-control", "no-store"),))
         await send_answer(send, answer, [])
+
+    async def _conditions(self) -> Sequence[str]:
+        """What the core beside us says; nothing when it cannot say: what is accepted here does not depend on it."""
+        if self._beside is None:
+            return ()
+        try:
+            async with asyncio.timeout(CONDITIONS_SECONDS):
+                return await self._beside()
+        except Exception as error:  # noqa: BLE001 - of a database; ingest opens none and must answer without one
+            log.warning("readyz_without_conditions", error=str(error))
+            return ()
 
     async def _no_such_method(self, scope: Scope, routes: Mapping[str, Match], send: Send) -> None:
         """The browser's preflight, or a method that the path does not take."""

@@ -13,6 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # request line and headers; a proxy in front of us lets less through
 HEAD_SECONDS: Final = 15.0  # for a head to arrive; a phone on a bad line takes one
+# For a body, wherever it goes: ingest and the dashboard have deadlines of their own, which answer; this one ends what
+# they no longer read. `serve` sets it to more than ingest's when that was raised.
+BODY_SECONDS: Final = 60.0
 _ANSWER: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
     b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n"
@@ -23,9 +26,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     head_seconds: float = HEAD_SECONDS
+    body_seconds: float = BODY_SECONDS
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
+    _in_body = False
+    _body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A client is there; its first head may take so long."""
@@ -35,11 +41,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._disarm()
+        self._end_body()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to an unfinished head."""
+        """Count what belongs to an unfinished head; time a body that did not come whole."""
         super().data_received(data)
+        if self._in_body and self._body_timer is None and not self.transport.is_closing():
+            self._body_timer = self.loop.call_later(self.body_seconds, self._body_too_slow)
         if not self._in_head or self.transport.is_closing():
             return
         self._head_bytes += len(data)
@@ -58,8 +67,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The parser met the empty line."""
         self._in_head = False
+        self._in_body = True
         self._disarm()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The parser met the end of the body."""
+        self._in_body = False
+        self._end_body()
+        super().on_message_complete()
 
     def _arm(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._too_slow)
@@ -68,6 +84,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _end_body(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _body_too_slow(self) -> None:
+        self._body_timer = None
+        if self._in_body and not self.transport.is_closing():
+            self.transport.close()
 
     def _too_slow(self) -> None:
         self._head_timer = None

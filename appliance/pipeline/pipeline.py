@@ -21,6 +21,7 @@ from appliance.metadata.database import Database
 from appliance.pipeline import dead_letters, intents
 from appliance.pipeline.apply import Applier, StoppedError
 from appliance.pipeline.batches import Retry, Work, put_together
+from appliance.pipeline.boundary import Boundary
 from appliance.pipeline.dead_letters import DeadLetterFiles, retry_batch_id
 from appliance.pipeline.decode import DAY
 from appliance.pipeline.intents import Intent
@@ -37,6 +38,10 @@ MAX_OUTPUT: Final = 16 * 1024 * 1024  # bytes of rows in one batch; two are in m
 # is still queryable well within the promised 2 s. The first event after a pause waits for nothing.
 LINGER_SECONDS: Final = 0.35
 IDLE_SECONDS: Final = 1.0  # between looks at what no event announces: a replaced spool, a retry asked for elsewhere
+# While this file lies in the data directory, finished segments of the spool are kept: an upgrade that has to go back to
+# its backup finds what was accepted meanwhile. They get a quarter of the spool: from half on, ingest sheds.
+KEEP_SPOOL_FILE: Final = "keep-spool"
+KEEP_SHARE: Final = 4
 RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, 15.0)  # after an error that no step expected, or a worker that won't start
 
 log = structlog.get_logger(__name__)
@@ -89,8 +94,11 @@ class Pipeline:
             on_changes: told of issues that opened or came back, after commit.
             checkpoint: called with the name of each step that is done; tests raise or kill there.
         """
+        self.boundary = Boundary()
         self._limits = config.pipeline
         self._spool = data_dir / "spool"
+        self._keep_file = data_dir / KEEP_SPOOL_FILE
+        self._keep_bytes = config.ingest.spool_max_bytes // KEEP_SHARE
         self._database = database
         self._store = store
         self._clock = clock
@@ -232,7 +240,8 @@ class Pipeline:
                 continue
             linger = self._last_claim + LINGER_SECONDS - self._clock.monotonic()
             if linger > 0 and reader.next_range(found.after, 1, 1) is None:
-                await self._wait_for_more(linger)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), linger)
                 found = reader.next_range(after, self._limits.batch_records, self._limits.batch_bytes) or found
             self._last_claim = self._clock.monotonic()
             if self._stopping.is_set():
@@ -250,14 +259,12 @@ class Pipeline:
         finally:
             for wait in waits:
                 wait.cancel()
+        if reader.keeps and self._after is not None:
+            reader.acknowledge(self._after, self._kept_bytes())
         fresh = SpoolReader.open(self._spool, clock=self._clock)
         fresh.close()
         if fresh.epoch != reader.epoch:
             raise SpoolReplacedError("the spool directory was replaced; going on with the new one")
-
-    async def _wait_for_more(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
 
     # ── decoding ──
 
@@ -360,21 +367,26 @@ class Pipeline:
     # ── applying ──
 
     async def _apply(self, reader: SpoolReader, work: Work) -> None:
-        began = self._clock.monotonic()
-        changes = await self._applier.apply(work)
-        self._batch_seconds = self._clock.monotonic() - began
-        self._last_batch_at = self._clock.now()
-        self._rates.add("records", work.records)
-        self._rates.add("events", len(work.batch.events))
-        for failure in work.failures:
-            known = self._failures.setdefault(failure.name, ProcessorFailure(failure.name, 0, ""))
-            known.times, known.detail = known.times + failure.times, failure.detail
-        if work.retry is None:
-            self._after = work.intent.after
-            reader.acknowledge(work.intent.after)
-            self._checkpoint("acknowledged")
+        async with self.boundary.batch:
+            began = self._clock.monotonic()
+            changes = await self._applier.apply(work)
+            self._batch_seconds = self._clock.monotonic() - began
+            self._last_batch_at = self._clock.now()
+            self._rates.add("records", work.records)
+            self._rates.add("events", len(work.batch.events))
+            for failure in work.failures:
+                known = self._failures.setdefault(failure.name, ProcessorFailure(failure.name, 0, ""))
+                known.times, known.detail = known.times + failure.times, failure.detail
+            if work.retry is None:
+                self._after = work.intent.after
+                reader.acknowledge(work.intent.after, self._kept_bytes())
+                self._checkpoint("acknowledged")
         if changes:
             self._on_changes(changes)
+
+    def _kept_bytes(self) -> int:
+        """How much of what is finished stays in the spool: nothing, unless an upgrade asks for it."""
+        return self._keep_bytes if self._keep_file.exists() else 0
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -33,6 +33,19 @@ PIPE_BYTES: Final = 1 << 20  # the kernel's usual limit; 64 KiB would cost a swi
 log = structlog.get_logger(__name__)
 
 
+# One arena, and memory given back: what a large batch took must not stay with the worker.
+MALLOC: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "4194304"}
+# What a process needs to be one: where programs, libraries and temporary files lie, language and zone. Everything else
+# may be a secret that config.toml names by `{ env = … }`, and the worker reads what strangers sent.
+KEPT: Final = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "HOME", "LD_LIBRARY_PATH"})
+KEPT_PREFIXES: Final = ("LC_", "MALLOC_", "PYTHON")
+
+
+def kept_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment what the decode worker is given."""
+    return {name: text for name, text in environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
+
+
 class Decoded(Struct, kw_only=True):
     """A finished job."""
 
@@ -70,7 +83,7 @@ class DecodeWorker:
         Args:
             loader: "package.module:function" that the worker calls for its plugins.
             options: what it is called with.
-            environ: added to this process's environment.
+            environ: added to the little of this process's environment that it gets (`kept_environment`).
         """
         self._start_frame = encode(Start(loader=loader, options=options))
         self._environ = dict(environ or {})
@@ -194,8 +207,7 @@ class DecodeWorker:
         with contextlib.suppress(OSError, AttributeError):  # beyond the user's share of pipe memory: slower, not wrong
             fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         handed = (theirs_jobs, theirs_answers, marker_fd)
-        # One arena, and memory given back: what a large batch took must not stay with the worker.
-        environ = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "4194304"} | self._environ
+        environ = kept_environment(os.environ) | MALLOC | self._environ
         command = [sys.executable, "-m", "appliance.pipeline.worker", *map(str, handed), str(os.getpid())]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -108,6 +108,7 @@ class SpoolReader:
         self._chain = Chain(files, directory, epoch)
         self._state_file: StateFile | None = None
         self._state = SpoolState(epoch)
+        self.keeps = True  # whether finished segments may lie here still: an earlier process may have kept some
 
     @classmethod
     def open(cls, directory: Path, *, files: Files = DISK, clock: Clock | None = None) -> SpoolReader:
@@ -139,18 +140,36 @@ class SpoolReader:
                 return found
         return None
 
-    def acknowledge(self, position: Position) -> None:
-        """Everything before `position` is in both stores: unlink the segments that lie wholly before it."""
+    def acknowledge(self, position: Position, keep_bytes: int = 0) -> None:
+        """Everything before `position` is in both stores: unlink the segments that lie wholly before it.
+
+        Args:
+            position: the end of what is applied.
+            keep_bytes: of those segments the newest that fit into so many bytes stay, for stores that may have to go
+                back to a backup. The next call without it removes them.
+        """
         gone = [number for number in segment_numbers(self._files, self._directory) if number < position.segment]
         state = self._published()
         if state.segment > position.segment:
             ends = {sealed.number: sealed.end for sealed in self._chain.segments(state)}
             if position.offset >= ends.get(position.segment, position.offset + 1):
                 gone.append(position.segment)
+        gone = self._beyond(gone, keep_bytes)
         for number in gone:
             self._files.remove(segment_path(self._directory, number))
         if gone:
             self._files.sync_directory(self._directory)
+
+    def _beyond(self, done: list[int], keep_bytes: int) -> list[int]:
+        """Of finished segments, ascending, the older ones that do not fit into `keep_bytes` with the newer."""
+        self.keeps = False
+        room = keep_bytes
+        for place in range(len(done) - 1, -1, -1):
+            room -= self._files.size(segment_path(self._directory, done[place]))
+            if room < 0:
+                return done[: place + 1]
+            self.keeps = True
+        return []
 
     def depth(self, after: Position | None) -> SpoolDepth:
         """What lies behind `after`. Reads one frame header, however much waits."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from appliance.system.conditions import Code
 from appliance.system.schemas import SystemState
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,6 +41,7 @@ class _Moment(Collector):
         yield _gauge("condev_spool_oldest_seconds", "Age of the oldest record that waits.", state.spool.oldest_seconds)
         yield _gauge("condev_dead_letters", "Records kept because they could not be processed.", state.dead_letters)
         yield _gauge("condev_problems", "Problems that the System page shows.", len(state.problems))
+        yield self._conditions()
         yield self._totals()
         drops = CounterMetricFamily("condev_dropped", "What was not kept, by reason.", labels=["reason"])
         for reason, quantity in sorted(self._dropped.items()):
@@ -61,6 +63,17 @@ class _Moment(Collector):
         for job in state.jobs:
             failed.add_metric([job.name], int(bool(job.last_error)))
         yield failed
+
+    def _conditions(self) -> Metric:
+        """All of them, the quiet ones as 0: an alert rule can be written before the first time."""
+        family = GaugeMetricFamily(
+            "condev_condition", "1 while this condition of the appliance is raised.", labels=["code", "subject"]
+        )
+        raised = {tuple((*key.split(":", 1), "")[:2]) for key in self._state.conditions}
+        quiet = {(str(code), "") for code in Code} - raised
+        for code, subject in sorted(raised | quiet):
+            family.add_metric([code, subject], int((code, subject) in raised))
+        return family
 
     def _totals(self) -> Metric:
         processed = CounterMetricFamily("condev_processed", "What was applied, by kind.", labels=["kind"])

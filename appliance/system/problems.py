@@ -8,12 +8,14 @@ from typing import Final
 from appliance.alerts.schemas import ChannelItem
 from appliance.pipeline.pipeline import PipelineStatus
 from appliance.schedule import JobState
+from appliance.system.conditions import Code, Condition
 from appliance.system.schemas import Headline, PluginState, Problem, SpoolState, StoreState, Undelivered
 
 LATE_SECONDS: Final = 60.0  # an event is promised within 2 s; a minute is a backlog, not a pause
 FULL_SHARE: Final = 0.7  # of the spool: sessions and replays are shed from here on
 MEMORY_SHARE: Final = 0.9  # of the store's own limit
 NOTHING_UNDELIVERED: Final = Undelivered()
+HREFS: Final = {Code.DEAD_LETTERS: "/system/dead-letters", Code.NOTIFIER: "/alerts/channels"}
 
 
 def find_problems(
@@ -26,8 +28,9 @@ def find_problems(
     plugins: Sequence[PluginState],
     channels: Sequence[ChannelItem] = (),
     undelivered: Undelivered = NOTHING_UNDELIVERED,
+    conditions: Sequence[Condition] = (),
 ) -> list[Problem]:
-    """Everything that a person should know, worst first."""
+    """Everything that a person should know, worst first. What is a raised condition is said in its words alone."""
     found = [*_of_pipeline(pipeline), *_of_store(store), *_of_spool(spool), *_of_deliveries(channels, undelivered)]
     if dead_letters:
         words = "record" if dead_letters == 1 else "records"
@@ -35,7 +38,8 @@ def find_problems(
             Problem(
                 text=f"{dead_letters:,} {words} could not be processed.",
                 mend="Look at the reasons under Dead letters; retry them once they are mended, or discard them.",
-                href="/system/dead-letters",
+                href=HREFS[Code.DEAD_LETTERS],
+                code=Code.DEAD_LETTERS,
             )
         )
     found += [
@@ -54,7 +58,21 @@ def find_problems(
         for check in plugin.checks
         if not check.ok
     ]
+    raised = {condition.code for condition in conditions}
+    found = [*map(_of_condition, conditions), *(problem for problem in found if problem.code not in raised)]
     return sorted(found, key=lambda problem: problem.tone != "bad")
+
+
+def _of_condition(condition: Condition) -> Problem:
+    title = f"{condition.rule.title}: {condition.subject}." if condition.subject else f"{condition.rule.title}."
+    return Problem(
+        text=f"{title} {condition.text}",
+        mend=condition.mend,
+        tone=condition.tone,
+        href=HREFS.get(condition.code, ""),
+        code=condition.code,
+        since=condition.since,
+    )
 
 
 def headline_of(problems: Sequence[Problem]) -> Headline:
@@ -95,10 +113,12 @@ def _of_pipeline(pipeline: PipelineStatus | None) -> list[Problem]:
 def _of_store(store: StoreState) -> list[Problem]:
     if store.problem:
         text = f"The event store does not answer: {store.problem[:300]}"
-        return [Problem(text=text, mend="Nothing is lost: events wait in the spool.", tone="bad")]
+        mend = "Nothing is lost: events wait in the spool."
+        return [Problem(text=text, mend=mend, tone="bad", code=Code.STORE_DOWN)]
     if store.memory_limit_bytes and store.memory_bytes > MEMORY_SHARE * store.memory_limit_bytes:
         text = "The event store is near its memory limit."
-        return [Problem(text=text, mend="Queries may be refused for a while; give it more memory if this stays.")]
+        mend = "Queries may be refused for a while; give it more memory if this stays."
+        return [Problem(text=text, mend=mend, code=Code.MEMORY_ENGINE)]
     return []
 
 
@@ -106,12 +126,12 @@ def _of_spool(spool: SpoolState) -> list[Problem]:
     found: list[Problem] = []
     if spool.oldest_seconds > LATE_SECONDS:
         text = f"The oldest record has waited for {spool.oldest_seconds:,.0f} s."
-        found.append(Problem(text=text, mend="It catches up by itself once less comes in, or the store answers."))
+        mend = "It catches up by itself once less comes in, or the store answers."
+        found.append(Problem(text=text, mend=mend, code=Code.SPOOL_LAG))
     if spool.max_bytes and spool.bytes > FULL_SHARE * spool.max_bytes:
         text = f"The spool is {spool.bytes / spool.max_bytes:.0%} full: less important records are refused."
-        found.append(
-            Problem(text=text, mend="Raise ingest.spool_max_bytes, or see why the pipeline is slow.", tone="bad")
-        )
+        mend = "Raise ingest.spool_max_bytes, or see why the pipeline is slow."
+        found.append(Problem(text=text, mend=mend, tone="bad", code=Code.SPOOL_FULL))
     return found
 
 

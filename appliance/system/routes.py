@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.response import Template
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,7 +32,16 @@ AnyRequest = Request[Any, Any, State]
 READ: Final = requires(Permission.SYSTEM_READ)
 WRITE: Final = requires(Permission.SYSTEM_WRITE)
 TAGS: Final = ["system"]
+READY_SECONDS: Final = 5.0  # whoever asks every few seconds must get an answer, if only that there is none
 _FORWARDED: Final = ("x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
+
+
+class Ready(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`/readyz`."""
+
+    ok: bool
+    problems: tuple[str, ...] = ()  # why it is not, by name
+    conditions: tuple[str, ...] = ()  # what is raised: see docs/operations.md
 
 
 # ── pages ──
@@ -154,14 +165,14 @@ async def healthz() -> dict[str, bool]:
 
 
 @get("/readyz", opt=PUBLIC, include_in_schema=False)
-async def readyz(database: Metadata) -> Response[dict[str, bool]]:
-    """This process can serve pages."""
+async def readyz(database: Metadata, system: System) -> Response[Ready]:
+    """This process can serve pages. Strangers ask this: conditions by their names, nothing of their words."""
     try:
-        async with database.read() as session:
+        async with asyncio.timeout(READY_SECONDS), database.read() as session:
             await session.execute(text("SELECT 1"))
-    except (SQLAlchemyError, OSError):
-        return Response({"ok": False}, status_code=503)
-    return Response({"ok": True})
+            return Response(Ready(ok=True, conditions=tuple(await system.conditions())))
+    except (SQLAlchemyError, OSError):  # a TimeoutError is an OSError
+        return Response(Ready(ok=False, problems=("metadata",)), status_code=503)
 
 
 def _is_local(request: AnyRequest) -> bool:

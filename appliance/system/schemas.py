@@ -28,6 +28,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     mend: str
     tone: Tone = "warn"
     href: str = ""  # the page where it is looked into
+    code: str = ""  # of a condition, see docs/operations.md; "" for what is only shown here
+    since: int | None = None  # µs; of a condition that was told, or would have been
 
 
 class SpoolState(Struct, frozen=True, kw_only=True):
@@ -132,6 +134,7 @@ class SystemState(Struct, frozen=True, kw_only=True):
     problems: list[Problem]
     retention_days: int
     retention_bytes: int
+    conditions: list[str] = field(default_factory=list[str])  # names of those that are raised
 
 
 class DeadLetterItem(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from appliance.plugins import LoadedPlugin
 from appliance.schedule import Job, job_states
 from appliance.spool.framing import Position
 from appliance.spool.reader import SpoolDepth, SpoolReader
-from appliance.system import figures
+from appliance.system import figures, monitor
 from appliance.system.answers import SystemAnswer, system_answer
 from appliance.system.dead_letters import DeadLetters
 from appliance.system.housekeeping import tidy
@@ -40,6 +40,7 @@ from appliance.system.schemas import (
 )
 
 CHECK_SECONDS: Final = 5.0  # for one health check of a plugin
+STATS_SECONDS: Final = 5.0  # for the store's figures: a page that waits for a store that hangs shows nothing at all
 FRESH_SECONDS: Final = 2.0  # the page refreshes itself every 5 s, in several tabs
 HEADLINE_SECONDS: Final = 10.0  # the navigation asks with every page
 CHECKS_SECONDS: Final = 60.0  # health checks may ask other machines
@@ -136,6 +137,14 @@ class SystemService:
             self._headline = (now, headline_of((await self._state()).problems))
         return self._headline[1]
 
+    async def figures(self) -> SystemState:
+        """For the self-monitoring, which is nobody: everything, at most `FRESH_SECONDS` old. Never hangs."""
+        return await self._state()
+
+    async def conditions(self) -> list[str]:
+        """The names of what is raised; for `/readyz`, which anybody may ask: nothing of their words."""
+        return [condition.key for condition in await monitor.raised(self._database)]
+
     async def metrics_state(self) -> tuple[SystemState, dict[str, int]]:
         """For `/metrics`, whose route decides who may ask."""
         return await self._state(), await figures.dropped_by_reason(self._database, by_clients=False)
@@ -178,6 +187,7 @@ class SystemService:
         jobs = await job_states(self._database, now)
         plugins = await self._plugin_states()
         channels = self._alerts.channels(COMMAND_LINE) if self._alerts is not None else []
+        conditions = await monitor.raised(self._database)
         return SystemState(
             now=now,
             spool=spool,
@@ -201,7 +211,9 @@ class SystemService:
                 plugins=plugins,
                 channels=channels,
                 undelivered=await figures.undelivered(self._database),
+                conditions=conditions,
             ),
+            conditions=[condition.key for condition in conditions],
             retention_days=self._config.retention.days,
             retention_bytes=self._config.retention.bytes,
         )
@@ -229,7 +241,10 @@ class SystemService:
 
     async def _store_state(self) -> StoreState:
         try:
-            return _store_state(await self._store.stats())
+            async with asyncio.timeout(STATS_SECONDS):
+                return _store_state(await self._store.stats())
+        except TimeoutError:
+            return StoreState(problem=f"no answer within {STATS_SECONDS:g} s")
         except Exception as error:  # noqa: BLE001 - the page that shows what is wrong must not fail with it
             return StoreState(problem=f"{type(error).__name__}: {error}"[:500])
 

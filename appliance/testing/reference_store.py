@@ -6,7 +6,7 @@ It passes the suite in `appliance.testing.event_store`, opens at once and forget
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -27,6 +27,8 @@ from appliance.hookspecs import (
     Page,
     ReleaseSummary,
     ReplaySummary,
+    StoreChunk,
+    StoreExport,
     StoreStats,
     TableStats,
     TagCount,
@@ -39,8 +41,10 @@ from appliance.model import (
     JsonObject,
     MeasurementRow,
     OutcomeRow,
+    PageViewRow,
     ReplaySegmentRow,
     SessionRow,
+    SpanRow,
 )
 from appliance.testing.clock import FakeClock
 from appliance.testing.reference_answers import (
@@ -61,10 +65,37 @@ R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, Outcome
 DAY: Final = 86_400_000_000
 BUILT_IN: Final = ("browser", "os", "device", "release", "environment", "url", "level")
 MENU_FIELDS: Final = (*BUILT_IN, "kind", "user_id")
+ROW_TYPES: Final[Mapping[str, type[Row]]] = {
+    "events": EventRow, "measurements": MeasurementRow, "page_views": PageViewRow, "sessions": SessionRow,
+    "spans": SpanRow, "replay_segments": ReplaySegmentRow, "outcomes": OutcomeRow,
+}  # fmt: skip
 ID_FIELDS: Final = {
     "events": ("event", "event_id"), "measurements": ("measurement", "measurement_id"),
     "page_views": ("page_view", "page_view_id"),
 }  # fmt: skip
+
+
+DESCRIPTION: Final[JsonObject] = {"format": "memory"}  # of what `export` brings
+
+
+class MemoryExport(StoreExport):
+    """Copies of the dictionaries."""
+
+    def __init__(self, tables: Mapping[str, Mapping[tuple[int, int], Row]]) -> None:
+        """Args: tables: not changed any more."""
+        self.description = dict(DESCRIPTION)
+        self._tables = tables
+        self.rows = {table: len(rows) for table, rows in tables.items()}
+
+    async def chunks(self) -> AsyncIterator[StoreChunk]:
+        for table, rows in self._tables.items():
+            # MessagePack has no numbers of 128 bits.
+            body = msgspec.msgpack.encode([((str(batch), ordinal), row) for (batch, ordinal), row in rows.items()])
+            if rows:
+                yield StoreChunk(table=table, rows=len(rows), body=body)
+
+    async def close(self) -> None:
+        """Nothing to give back."""
 
 
 class MemoryStore(EventStore):
@@ -85,6 +116,21 @@ class MemoryStore(EventStore):
 
     async def close(self) -> None:
         """Nothing to do."""
+
+    # ── backups ──
+
+    async def export(self) -> StoreExport:
+        return MemoryExport({table: dict(rows) for table, rows in self.tables.items()})
+
+    async def load(self, description: JsonObject, chunks: AsyncIterator[StoreChunk]) -> None:
+        if description != DESCRIPTION:
+            raise EventStoreError(f"The backup's events are not of this store but {description}.")
+        for rows in self.tables.values():
+            rows.clear()
+        async for chunk in chunks:
+            kind = ROW_TYPES[chunk.table]
+            for (batch, ordinal), row in msgspec.msgpack.decode(chunk.body, type=list[tuple[tuple[str, int], kind]]):
+                self.tables[chunk.table][(int(batch), ordinal)] = row
 
     # ── writing ──
 

@@ -28,6 +28,7 @@ WORDS: Final[Mapping[int, tuple[str, str]]] = {
     403: ("This is not open to you", ""),
     404: ("There is nothing here", "It may have been deleted, or the address is mistyped."),
     405: ("That cannot be done here", "Use the buttons of the page, not its address."),
+    408: ("That took too long to arrive", "Try again, on a better line."),
     409: ("Somebody was faster", "Load the page again to see how things stand."),
     413: ("That is too large", ""),
     422: ("That could not be taken", ""),

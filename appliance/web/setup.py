@@ -39,6 +39,7 @@ class WebPlugin(InitPlugin):
         templates: Sequence[Path] = (),
         reload: bool = False,
         assets: Assets | None = None,
+        https: bool = False,
     ) -> None:
         """Make it.
 
@@ -48,17 +49,21 @@ class WebPlugin(InitPlugin):
             templates: more folders with templates.
             reload: read templates again when they change.
             assets: the static files; None reads the package's own.
+            https: whether people reach the site by https: browsers are then told never to try without.
         """
         self.assets = assets or Assets()
         self.environment = environment(clock, self.assets, templates, reload)
         self.live = LiveStreams()
         self._shell = shell
+        self._https = https
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Litestar calls this while it is made."""
         app_config.template_config = TemplateConfig(instance=PageEngine(self.environment))
         app_config.route_handlers.append(self.assets.handler())
         app_config.before_send.append(headers.add_headers)
+        if self._https:
+            app_config.before_send.append(headers.add_transport_security)
         app_config.state["live"] = self.live
         own: dict[Any, Any] = {
             HTTPException: errors.handle_http,

@@ -1,8 +1,8 @@
 """Threads and clients: the one way to ClickHouse that everything else in this plugin uses. It knows no table.
 
 clickhouse-connect is synchronous over chDB, so each call runs in a thread: one for inserts, one for maintenance (DDL,
-summaries, retention: they may take seconds and must not hold an insert back), a few for reading. Each thread owns a
-client; a client is never shared.
+summaries, retention: they may take seconds and must not hold an insert back), a few for reading, one for backups, which
+read for minutes. Each thread owns a client; a client is never shared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .config import Caps
 from .errors import code_of, translate
 
 T = TypeVar("T")
-Role: TypeAlias = Literal["write", "maintain", "read"]
+Role: TypeAlias = Literal["write", "maintain", "read", "export"]
 Row: TypeAlias = tuple[Any, ...]  # a result row: its types are those of the SELECT beside which it is unpacked
 Parameters: TypeAlias = Mapping[str, object]
 LONG_SECONDS: Final = 600.0  # for maintenance; a summary of a big day, a partition that is dropped
@@ -65,6 +65,10 @@ class Client(Protocol):
         self, table: str, column_names: Sequence[str], *, column_oriented: bool
     ) -> InsertContext: ...
     def insert(self, *, context: InsertContext) -> object: ...
+    def raw_query(self, query: str, parameters: dict[str, Any], *, fmt: str) -> bytes: ...
+    def raw_insert(
+        self, table: str, column_names: Sequence[str], insert_block: bytes, settings: dict[str, Any], fmt: str
+    ) -> object: ...
     def close(self) -> None: ...
 
 
@@ -140,6 +144,10 @@ class Engine(ABC):
     def insert(self, client: Client, block: Block, settings: dict[str, object]) -> None:
         """Insert a block as one: what arrives in two may become visible in two. Called in the writing thread."""
 
+    @abstractmethod
+    def insert_raw(self, client: Client, table: str, names: Sequence[str], body: bytes) -> None:
+        """Insert what is in the Native format already: a backup's rows. Called in the writing thread."""
+
     def settings(self, role: Role) -> dict[str, object]:
         """Query settings of a role's connection; the same words for both engines."""
         seconds = self.query_seconds if role == "read" else LONG_SECONDS
@@ -170,7 +178,8 @@ class Engine(ABC):
         try:
             database = quote(self.database)
             await lane.run("making the database", lambda c: c.command(f"CREATE DATABASE IF NOT EXISTS {database}"))
-            sizes: dict[Role, int] = {"write": 1, "maintain": 1, "read": self.caps.readers}
+            # A lane's threads and connections are made when they are first used.
+            sizes: dict[Role, int] = {"write": 1, "maintain": 1, "read": self.caps.readers, "export": 1}
             for role, size in sizes.items():
                 self._lanes[role] = _Lane(role, size, self._connector(role))
             await self._lanes["read"].run("checking the engine's settings", self.check)

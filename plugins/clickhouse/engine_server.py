@@ -7,7 +7,7 @@ pipeline, and each carries a mark by which `settle` finds one that still runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -117,6 +117,10 @@ class ServerEngine(Engine):
             self._contexts.pop(block.table, None)  # a context that failed keeps its half-read state
             # Values that could not be encoded: over HTTP this shows up as whatever the broken request came to.
             raise context.insert_exception or error from error
+
+    def insert_raw(self, client: Client, table: str, names: Sequence[str], body: bytes) -> None:
+        """As it is."""
+        client.raw_insert(table, names, body, {}, "Native")
 
     def insert_settings(self, batch_id: int) -> dict[str, object]:
         """The mark of a batch's inserts."""

@@ -19,6 +19,8 @@ _CREATE_LOG: Final = """
     CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, applied_at DateTime64(6, 'UTC'))
     ENGINE = MergeTree ORDER BY version SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 """
+# Which older programs may go on with what a step left: they ask this, since they do not know the step.
+_WIDEN_LOG: Final = "ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS readable_from UInt32 DEFAULT version"
 
 
 async def migrate(engine: Engine, now: int, migrations: Sequence[Migration] = MIGRATIONS) -> int:
@@ -30,18 +32,21 @@ async def migrate(engine: Engine, now: int, migrations: Sequence[Migration] = MI
         migrations: in order of their versions.
 
     Returns:
-        The version that the database now has.
+        The version that the database now has: a newer one than this program knows, where that step allows it.
 
     Raises:
-        EventStoreError: a newer version of the appliance wrote this database.
+        EventStoreError: a newer version of the appliance wrote this database, and this one cannot read it.
     """
     await engine.maintain("making the table of migrations", _CREATE_LOG)
+    await engine.maintain("making the table of migrations", _WIDEN_LOG)
     done = await applied_versions(engine)
     newest = migrations[-1].version
     if done and max(done) > newest:
+        if await _readable_from(engine) <= newest:
+            return max(done)
         raise EventStoreError(
-            f"The event store has schema version {max(done)}, this program knows {newest}: "
-            "it was written by a newer version. Install that version again, or start with an empty data directory."
+            f"The event store has schema version {max(done)}, this program knows {newest}: it was written by a newer "
+            "version, in a way that this one cannot read. Install that version again, or restore a backup of this one."
         )
     for migration in migrations:
         if migration.version not in done:
@@ -55,15 +60,26 @@ async def applied_versions(engine: Engine) -> frozenset[int]:
     return frozenset(int(version) for (version,) in rows)
 
 
+async def _readable_from(engine: Engine) -> int:
+    """The least version a program must know to work with this database."""
+    rows = await engine.query("reading the schema's version", "SELECT max(readable_from) FROM schema_migrations")
+    return int(rows[0][0])
+
+
 async def _apply(engine: Engine, migration: Migration, now: int) -> None:
     for statement in migration.statements:
         await engine.maintain(f"migrating to version {migration.version} ({migration.name})", statement)
     # Recorded last: a crash before this runs the statements again, and each of them allows that.
     await engine.maintain(
         f"recording version {migration.version}",
-        "INSERT INTO schema_migrations "
-        "SELECT {version:UInt32}, {name:String}, fromUnixTimestamp64Micro({now:Int64}, 'UTC')",
-        {"version": migration.version, "name": migration.name, "now": now},
+        "INSERT INTO schema_migrations (version, name, applied_at, readable_from) "
+        "SELECT {version:UInt32}, {name:String}, fromUnixTimestamp64Micro({now:Int64}, 'UTC'), {readable:UInt32}",
+        {
+            "version": migration.version,
+            "name": migration.name,
+            "now": now,
+            "readable": migration.readable_from or migration.version,
+        },
     )
 
 

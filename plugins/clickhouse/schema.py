@@ -45,6 +45,9 @@ class Migration(Struct, frozen=True):
     version: int
     name: str
     statements: tuple[str, ...]
+    # The oldest version whose program still reads and writes tables that have this step: a new table or a new column
+    # with a default troubles nobody. 0: none but those that know it; an upgrade then says that it cannot go back.
+    readable_from: int = 0
 
 
 def _table(name: str, columns: str, order: str, day: str = "received_at", settings: str = "") -> str:
@@ -153,3 +156,4 @@ MIGRATIONS: Final = (
     ),
 )
 SCHEMA_VERSION: Final = MIGRATIONS[-1].version
+READABLE_FROM: Final = max(migration.readable_from or migration.version for migration in MIGRATIONS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
@@ -14,8 +14,10 @@ from appliance.hookspecs import (
     Dropped,
     EventFilter,
     EventStore,
+    EventStoreError,
     EventSummary,
     GroupStats,
+    JsonObject,
     Measure,
     MetricSummary,
     Neighbours,
@@ -23,6 +25,9 @@ from appliance.hookspecs import (
     PluginContext,
     ReleaseSummary,
     ReplaySummary,
+    StoreChunk,
+    StoreExport,
+    StoreSchema,
     StoreStats,
     TagCount,
 )
@@ -34,9 +39,10 @@ from .disk_guard import DiskGuard
 from .engine import Engine
 from .engine_embedded import EmbeddedEngine
 from .engine_server import ServerEngine
+from .export import ClickHouseExport, drop_copies, load
 from .migrations import migrate, set_disk_reserve
 from .retention import ALL_TABLES, Retention, stats
-from .schema import SCHEMA_VERSION
+from .schema import READABLE_FROM, SCHEMA_VERSION
 from .summaries import HOUR, ISSUES, MEASUREMENTS, Summariser, SummaryState
 from .write import Writer, present, seen
 
@@ -47,6 +53,7 @@ class ClickHouseStore(EventStore):
     def __init__(self, engine: Engine, clock: Clock, disk_reserve: int) -> None:
         """Args: engine: not started yet. clock: for "today". disk_reserve: bytes, see the config."""
         self.engine = engine  # for tests and tools that need SQL of their own
+        self.answer_seconds = engine.query_seconds
         self._clock = clock
         self._disk_reserve = disk_reserve
         self._issues, self._metrics = SummaryState(), SummaryState()
@@ -54,6 +61,8 @@ class ClickHouseStore(EventStore):
         self._writer = Writer(engine)
         self._retention = Retention(engine, self._states)
         self._summarising = asyncio.Lock()
+        self._exporting = asyncio.Lock()
+        self._export: ClickHouseExport | None = None
         # A server's disk is its operator's.
         self.guard = DiskGuard(engine, ALL_TABLES, disk_reserve) if isinstance(engine, EmbeddedEngine) else None
 
@@ -70,11 +79,16 @@ class ClickHouseStore(EventStore):
             engine = EmbeddedEngine(path, config.database, caps, config.query_timeout_seconds)
         return cls(engine, context.clock, config.disk_reserve)
 
+    def schema(self) -> StoreSchema:
+        """The newest migration this program knows."""
+        return StoreSchema(version=SCHEMA_VERSION, readable_from=READABLE_FROM)
+
     async def open(self) -> None:
         """Connect, migrate, set the caps and read them back."""
         await self.engine.start()
         try:
             await migrate(self.engine, self._clock.now())
+            await drop_copies(self.engine)  # of a backup that was killed
             await set_disk_reserve(self.engine, self._disk_reserve)
             if self.guard is not None:
                 await self.guard.start()
@@ -133,6 +147,23 @@ class ClickHouseStore(EventStore):
         """Sizes, memory and settings."""
         found = await stats(self.engine, SCHEMA_VERSION)
         return replace(found, notes=(*found.notes, *self.guard.notes)) if self.guard is not None else found
+
+    async def export(self) -> StoreExport:
+        """Everything as it is now, for a backup."""
+        async with self._exporting:
+            if self._export is not None and not self._export.closed:
+                raise EventStoreError("A backup of the event store is being made already: wait until it is done.")
+            self._export = await ClickHouseExport.take(self.engine)
+            return self._export
+
+    async def load(self, description: JsonObject, chunks: AsyncIterator[StoreChunk]) -> None:
+        """Replace everything by what a backup has."""
+        async with self._summarising:
+            for state in self._states.values():
+                state.forget()
+            await load(self.engine, description, chunks)
+            for state in self._states.values():
+                state.forget()
 
     async def group_stats(
         self,

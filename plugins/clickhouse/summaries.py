@@ -96,6 +96,12 @@ class SummaryState:
         self._stale.update(hour for hour in self._writes if hour < horizon)
         self._horizon = max(self._horizon, horizon)
 
+    def forget(self) -> None:
+        """Believe nothing any more: the rows are others now."""
+        self._horizon = 0
+        self._stale.clear()
+        self._clock += 1
+
     @property
     def horizon(self) -> int:
         """µs; hours from here on were never summed up."""

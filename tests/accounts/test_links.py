@@ -193,6 +193,34 @@ async def test_a_forgotten_password_is_mailed_to_users_alone(accounts: AccountSe
 
 
 @pytest.mark.usefixtures("owner")
+async def test_forgot_password_ends_no_link_that_was_handed_over(accounts: AccountService, client: Client) -> None:
+    """Anybody may ask for it, for anybody: it must not be a way to keep somebody out."""
+    box = Mailbox()
+    handed = secret_of(await accounts.users.invite(COMMAND_LINE, "bob@example.com", Role.VIEWER, ()))
+    accounts.set_mailer(box)
+    await accounts.users.forgotten("bob@example.com")
+    await accounts.users.forgotten("bob@example.com")
+    first, second = (secret_of(mail["link"]) for mail in box.sent)
+    with pytest.raises(NotFoundError):  # of those that were asked for, the last one works
+        await accounts.sign_in.take_up(first, "Bob", PASSWORD, client)
+    await accounts.sign_in.take_up(handed, "Bob", PASSWORD, client)
+    with pytest.raises(NotFoundError):  # one password was chosen: the others are over
+        await accounts.sign_in.take_up(second, "Mallory", "another password", client)
+
+
+async def test_forgot_password_ends_no_reset_link_that_an_admin_handed_over(
+    accounts: AccountService, owner: int
+) -> None:
+    handed = secret_of(await accounts.users.issue_link(COMMAND_LINE, owner))
+    box = Mailbox()
+    accounts.set_mailer(box)
+    await accounts.users.forgotten("ada@example.com")
+    await accounts.sign_in.reset_password(handed, "a brand new one")
+    with pytest.raises(NotFoundError):
+        await accounts.sign_in.reset_password(secret_of(box.sent[0]["link"]), "and yet another")
+
+
+@pytest.mark.usefixtures("owner")
 async def test_without_mail_a_forgotten_password_makes_no_link(accounts: AccountService, database: Database) -> None:
     accounts.set_mailer(Mailbox("No notifier is configured."))
     await accounts.users.forgotten("ada@example.com")

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from appliance.accounts.access import COMMAND_LINE, Actor, ForbiddenError, InvalidInputError, NotFoundError, Role
+from appliance.accounts.access import (
+    COMMAND_LINE,
+    Actor,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    Role,
+    WaitError,
+)
+from appliance.alerts.entries import MAX_TESTS, TESTS_SECONDS
 from appliance.alerts.models import RuleModel
 from appliance.alerts.rules import MAX_RULES
 from appliance.alerts.schemas import RuleDraft
@@ -246,3 +255,27 @@ def test_channels_are_shown_with_what_is_missing(world: World) -> None:
         ("smtp", "SMTP needs [plugins.smtp] host."),
     ]
     assert world.service.mail_problem() == ""
+
+
+# ── trying things out is bounded ──
+
+
+async def test_a_rule_is_tried_so_often_and_then_has_to_wait(world: World) -> None:
+    member = actor(Role.MEMBER, world.project_id)
+    (first, second) = await world.service.rules.list(member, world.project_id)
+    for number in range(MAX_TESTS):
+        await world.service.rules.test(member, (first, second)[number % 2].id)
+    with pytest.raises(WaitError) as refused:
+        await world.service.rules.test(member, first.id)
+    assert 0 < refused.value.retry_after <= TESTS_SECONDS
+    assert len(await world.outbox()) == MAX_TESTS
+    assert await world.service.test_channel(actor(Role.ADMIN), "email") is not None  # another purse
+    world.clock.advance(TESTS_SECONDS + 1)
+    assert await world.service.rules.test(member, first.id) is not None
+
+
+async def test_channels_are_tried_so_often_and_then_have_to_wait(world: World) -> None:
+    for _ in range(MAX_TESTS):
+        await world.service.test_channel(actor(Role.ADMIN), "email")
+    with pytest.raises(WaitError):
+        await world.service.test_channel(actor(Role.ADMIN), "email")

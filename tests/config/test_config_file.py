@@ -170,3 +170,23 @@ def test_the_shipped_file_names_every_key_with_its_default(tmp_path: Path) -> No
     listed = {f"{section}.{key}" for section, table in core.items() for key in table}
     known = {f"{section}.{key}" for section, table in shown(Config()).items() for key in table} - {"metadata.url"}
     assert listed == known
+
+
+def test_it_knows_which_keys_were_set_and_where_secrets_are_kept(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+[retention]
+bytes = "10g"
+[metadata]
+url = { env = "DATABASE_URL" }
+[plugins.smtp]
+password = { file = "/run/secrets/smtp" }
+""",
+    )
+    config = load(path, {"DATABASE_URL": "postgresql://x", "CONDEV__SITE__NAME": "Ours"})
+    assert config.given == {"retention.bytes", "metadata.url", "plugins.smtp.password", "site.name"}
+    assert config.references == {
+        "metadata.url": ("env", "DATABASE_URL"),
+        "plugins.smtp.password": ("file", "/run/secrets/smtp"),
+    }

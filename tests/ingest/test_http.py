@@ -23,6 +23,7 @@ async def address():
 
     class Impatient(BoundedHttpProtocol):
         head_seconds = 0.3
+        body_seconds = 1.5
 
     config = uvicorn.Config(app, port=0, http=Impatient, loop="none", lifespan="off", log_level="error")
     server = uvicorn.Server(config)
@@ -74,4 +75,26 @@ async def test_pipelined_and_slowly_sent_bodies_are_not_touched(address):
     writer.write(b"2GET /ab HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     answer = await read_until_closed(reader)
     assert answer.count(b"HTTP/1.1 200") == 2
+    writer.close()
+
+
+async def test_a_body_that_nobody_reads_or_that_never_ends_is_given_up(address):
+    for begun in (b"", b"1"):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" + begun)
+        assert await read_until_closed(reader) == b""
+        writer.close()
+
+
+async def test_a_kept_connection_is_not_ended_by_the_body_before(address):
+    reader, writer = await asyncio.open_connection(*address)
+    for _ in range(3):
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1")
+        await asyncio.sleep(0.05)
+        writer.write(b"2")
+        assert b"200" in await reader.read(4_096)
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1.6)
+    writer.write(b"GET /ab HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"HTTP/1.1 200" in await read_until_closed(reader)
     writer.close()

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,3 +284,22 @@ def test_the_decode_worker_is_told_no_secret_of_other_plugins(house: House, monk
     assert not [secret for secret in ALL if secret.encode() in start]
     assert b"ZQ_RESEND" not in start
     assert b"smtp-password" not in start
+
+
+def test_the_decode_worker_finds_no_secret_in_its_environment_nor_in_its_parents(house: House) -> None:
+    """`{ env = … }` secrets are in the environment of the process that was started; what reads traffic is another."""
+    parent = psutil.Process(house.appliance.pid)
+    (worker,) = parent.children()
+    own = worker.environ()
+    assert not [secret for secret in ALL if secret in "".join(own.values())]
+    assert "ZQ_RESEND" not in own
+    assert {name for name in own if name.startswith("CONDEV")} == set()
+    assert own["PATH"] == os.environ["PATH"]
+
+
+def test_another_process_of_the_same_user_cannot_read_the_environment_of_what_serves() -> None:
+    """Linux shows /proc/PID/environ and /proc/PID/mem of a process that may not be dumped to root alone."""
+    asks = "import ctypes; from appliance.cli import serve; ask = ctypes.CDLL(None).prctl; before = ask(3)"
+    program = f"{asks}; serve._hide_environment(); print(before, ask(3))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0"]

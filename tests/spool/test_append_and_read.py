@@ -104,6 +104,26 @@ async def test_acknowledging_unlinks_whole_segments_and_keeps_the_one_in_use(fil
     assert [payload for _, payload in read_records(directory, following)] == [b"goes on"]
 
 
+async def test_finished_segments_stay_within_what_is_to_be_kept_and_go_when_nothing_is(filled, directory):
+    reader = SpoolReader.open(directory)
+    names = sorted(path.name for path in directory.glob("*.seg"))
+    size = (directory / names[0]).stat().st_size
+    ranges, after = [], None
+    while (found := reader.next_range(after, 100, 1 << 20)) is not None:
+        after = found.after
+        ranges.append(found)
+        reader.acknowledge(after, 2 * size)
+    assert sorted(path.name for path in directory.glob("*.seg")) == names  # two finished ones fit, one is in use
+    assert [len(list(read_records(directory, one))) for one in ranges] == [4, 4, 2]
+    assert reader.next_range(after, 100, 1 << 20) is None  # kept is not unread
+    reader.acknowledge(after, size)
+    assert sorted(path.name for path in directory.glob("*.seg")) == names[1:]
+    assert reader.keeps
+    reader.acknowledge(after)
+    assert sorted(path.name for path in directory.glob("*.seg")) == names[2:]
+    assert not reader.keeps
+
+
 async def test_depth_counts_records_bytes_and_the_age_of_the_oldest(directory, open_writer):
     from appliance.spool import SpoolWriter
 

@@ -15,6 +15,7 @@ Each test begins with an empty, open store. What a test says in its name is part
 
 from __future__ import annotations
 
+from appliance.testing.event_store.backing_up import BackupSuite
 from appliance.testing.event_store.common import HOSTILE
 from appliance.testing.event_store.counting import CountingSuite
 from appliance.testing.event_store.filtering import FilterSuite
@@ -27,5 +28,7 @@ from appliance.testing.rows import NOW
 __all__ = ["HOSTILE", "NOW", "EventStoreSuite"]
 
 
-class EventStoreSuite(WritingSuite, FilterSuite, EventsSuite, CountingSuite, ValuesSuite, VisitsSuite, KeepingSuite):
+class EventStoreSuite(
+    WritingSuite, FilterSuite, EventsSuite, CountingSuite, ValuesSuite, VisitsSuite, KeepingSuite, BackupSuite
+):
     """All of the contract. A subclass provides the fixture `store`."""

@@ -1,5 +1,5 @@
 """Enough of ClickHouse's HTTP interface, over chDB, to run the server engine's own client against: a test double of the
-transport, not of a server's users, quotas or memory. `python http_front.py PATH PASSWORD` prints its port.
+transport, not of a server's users, quotas or memory. `python http_front.py PATH PASSWORD [HOST PORT]` prints its port.
 
 Each request has a chDB connection of its own: settings and databases leak into nothing.
 """
@@ -153,7 +153,8 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     Handler.path_and_password = (sys.argv[1], sys.argv[2])
     keep_open = chdb.connect(sys.argv[1])  # the engine lives as long as one connection does
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    host, port = sys.argv[3:5] or ("127.0.0.1", "0")
+    server = ThreadingHTTPServer((host, int(port)), Handler)
     server.daemon_threads = True
     print(server.server_address[1], flush=True)  # noqa: T201 -- how the test learns the port
     server.serve_forever()

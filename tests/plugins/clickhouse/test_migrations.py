@@ -56,6 +56,32 @@ async def test_data_of_a_newer_version_is_not_touched(engine: Engine) -> None:
         await migrate(engine, NOW, MIGRATIONS)
 
 
+async def test_an_older_program_goes_on_with_a_newer_schema_that_allows_it(engine: Engine) -> None:
+    additive = Migration(SCHEMA_VERSION + 1, "a column", (ADD_COLUMN,), readable_from=SCHEMA_VERSION)
+    await migrate(engine, NOW, (*MIGRATIONS, additive))
+    assert await migrate(engine, NOW, MIGRATIONS) == SCHEMA_VERSION + 1
+    breaking = Migration(SCHEMA_VERSION + 2, "another meaning", ("SELECT 1",))
+    await migrate(engine, NOW, (*MIGRATIONS, additive, breaking))
+    with pytest.raises(EventStoreError, match="cannot read"):
+        await migrate(engine, NOW, MIGRATIONS)
+
+
+async def test_a_log_of_migrations_from_before_it_knew_readers_is_widened(engine: Engine) -> None:
+    old = "CREATE TABLE schema_migrations (version UInt32, name String) ENGINE = MergeTree ORDER BY version"
+    await engine.maintain("as it was", old)
+    await engine.maintain("as it was", "ALTER TABLE schema_migrations ADD COLUMN applied_at DateTime64(6, 'UTC')")
+    await engine.maintain("as it was", f"INSERT INTO schema_migrations VALUES ({SCHEMA_VERSION + 1}, 'x', now64(6))")
+    with pytest.raises(EventStoreError, match="cannot read"):
+        await migrate(engine, NOW, MIGRATIONS)
+
+
+def test_the_schema_is_known_without_opening_the_store(tmp_path: Path) -> None:
+    schema = embedded_store(tmp_path / "clickhouse", FakeClock(NOW)).schema()
+    assert schema.version == SCHEMA_VERSION
+    assert 0 < schema.readable_from <= schema.version
+    assert not (tmp_path / "clickhouse").exists()
+
+
 async def test_an_upgraded_store_still_shows_and_takes_events(tmp_path: Path) -> None:
     store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
     await store.open()

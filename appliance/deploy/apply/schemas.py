@@ -1,0 +1,100 @@
+"""Which schemas the stores have, which this version makes of them, and whether the version before can read those.
+
+A running core says in `DATA_DIR/running.json` what it found and made; nothing here opens a store, because the embedded
+one is open in the core already.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, structs
+
+from appliance import host
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.deploy.extensions import UnsetSecrets
+from appliance.http_client import GuardedHttpClient
+from appliance.metadata.migrate import known_schema
+from appliance.plugins import HostServices, PluginHost
+from appliance.running_file import Running, read_running
+
+
+class Schemas(Struct, frozen=True, kw_only=True):
+    """What a version makes of the stores."""
+
+    revision: str  # of the metadata
+    revision_readable_by: tuple[str, ...]
+    event_store: int  # 0: the backend has no schema
+    event_store_readable_from: int
+
+
+class Migrations(Struct, frozen=True, kw_only=True):
+    """What an upgrade changes in the stores."""
+
+    steps: tuple[str, ...]  # in words; empty: nothing
+    readable_by_previous: bool  # whether the version that runs now can go on with the result
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.steps)
+
+
+def known_schemas(config: Config, data_dir: Path) -> Schemas:
+    """What this version makes. Loads the plugins, opens nothing."""
+    metadata = known_schema()
+    with tempfile.TemporaryDirectory(prefix="condev-schemas-") as scratch:
+        services = HostServices(
+            http=GuardedHttpClient(),
+            clock=SystemClock(),
+            data_dir=Path(scratch),
+            site_url=config.site.url or "http://127.0.0.1:8000",
+            memory_bytes=host.memory_bytes(),
+            cpus=host.cpus(),
+        )
+        if not config.plugins.directory and (data_dir / "plugins.d").is_dir():
+            plugins = structs.replace(config.plugins, directory=str(data_dir / "plugins.d"))
+            config = structs.replace(config, plugins=plugins)
+        store = PluginHost.load(config, services, environ=UnsetSecrets(os.environ)).event_store().schema()
+    return Schemas(
+        revision=metadata.revision,
+        revision_readable_by=metadata.readable_by,
+        event_store=store.version,
+        event_store_readable_from=store.readable_from,
+    )
+
+
+def migrations(wanted: Schemas, running: Running | None) -> Migrations:
+    """The difference between what is there and what this version makes.
+
+    Args:
+        wanted: of the version to come.
+        running: of the one that runs; None when none ever ran, and there is nothing to migrate.
+    """
+    if running is None:
+        return Migrations(steps=(), readable_by_previous=True)
+    steps: list[str] = []
+    readable = True
+    if running.revision != wanted.revision:
+        steps.append(f"metadata: revision {running.revision} → {wanted.revision}")
+        readable = running.revision in wanted.revision_readable_by
+    if running.event_store != wanted.event_store:
+        steps.append(f"event store: version {running.event_store} → {wanted.event_store}")
+        readable = readable and running.event_store >= wanted.event_store_readable_from
+    return Migrations(steps=tuple(steps), readable_by_previous=readable)
+
+
+def running_of(data_dir: Path) -> Running | None:
+    """What the core that ran last said of itself; None when none did.
+
+    Raises:
+        msgspec.DecodeError: the file is damaged.
+    """
+    try:
+        return read_running(data_dir)
+    except msgspec.DecodeError:
+        return None

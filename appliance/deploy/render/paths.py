@@ -1,0 +1,45 @@
+"""Which paths go to ingest, from the routes of the loaded protocols: Caddy and Traefik must send what ingest claims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.hookspecs import Protocol
+
+_PARAMETER: Final = re.compile(r"(\{[a-z_]+\})")
+
+
+def path_pattern(protocol: Protocol) -> str:
+    """A regular expression (Go's dialect) for a protocol's paths.
+
+    As ingest reads them: repeated slashes count as one, a trailing one is optional, `{project_id}` is digits.
+    """
+    paths = sorted({_one(route.path) for route in protocol.routes})
+    return f"^/+(?:{'|'.join(paths)})/*$"
+
+
+def all_paths(protocols: Sequence[Protocol]) -> str:
+    """The same for all protocols together."""
+    inner = [path_pattern(protocol).removeprefix("^/+(?:").removesuffix(")/*$") for protocol in protocols]
+    return f"^/+(?:{'|'.join(inner)})/*$"
+
+
+def _one(path: str) -> str:
+    segments = [segment for segment in path.split("/") if segment]
+    return "/+".join(_segment(segment) for segment in segments)
+
+
+def _segment(segment: str) -> str:
+    parts = _PARAMETER.split(segment)
+    return "".join(_part(part) for part in parts)
+
+
+def _part(part: str) -> str:
+    if part == "{project_id}":
+        return "[0-9]{1,18}"
+    if _PARAMETER.fullmatch(part):
+        return "[^/]+"
+    # Not re.escape: it escapes "-", which is read the same but by nobody.
+    return re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", part)

@@ -1,0 +1,350 @@
+"""installer.sh in the shells that people's machines have, with a `docker` that only writes down what it is told.
+
+What Docker then does with it is tests/stack.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from appliance import __version__
+
+REPOSITORY: Final = Path(__file__).parents[3]
+INSTALLER: Final = REPOSITORY / "installer.sh"
+SHELLS: Final = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"], "mksh": ["mksh"]}
+
+# Answers `docker info`, keeps the arguments and names of what it was given, and "runs" nothing.
+DOCKER: Final = """#!/bin/sh
+echo "$*" >> "$DOCKER_LOG"
+env | grep -E '^(CONDEV_SETUP_|RESEND|SMTP)' | sort > "$DOCKER_LOG.env"
+case "$1 $2" in "image inspect") [ -n "${HAVE_IMAGE:-}" ] ;; esac
+"""
+
+
+class Machine:
+    """A place with an installer, a `docker` and nothing else of ours."""
+
+    def __init__(self, place: Path, shell: str) -> None:
+        self.place = place
+        self.shell = shell
+        self.log = place / "docker.log"
+        self.log.touch()
+        self.programs = place / "programs"
+        self.programs.mkdir()
+        self.program("docker", DOCKER)
+        self.root = place / "opt" / "condev"
+        self.bin = place / "bin"
+        self.bin.mkdir()
+
+    def program(self, name: str, text: str) -> None:
+        """Put a program on the path, before the machine's own."""
+        path = self.programs / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def install(
+        self, *flags: str, script: Path = INSTALLER, from_stdin: bool = False, path: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it, without a terminal."""
+        environment = {
+            "PATH": f"{self.programs}:{path or os.environ['PATH']}", "HOME": str(self.place),
+            "DOCKER_LOG": str(self.log), "CONDEV_DIR": str(self.root), "CONDEV_BIN_DIR": str(self.bin), **variables,
+        }  # fmt: skip
+        words = [*SHELLS[self.shell], *(("-s", "--") if from_stdin else (str(script),)), *flags]
+        words[0] = shutil.which(words[0]) or words[0]
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=self.place,
+            start_new_session=True, input=script.read_text() if from_stdin else "",
+        )  # fmt: skip
+
+    @property
+    def commands(self) -> list[str]:
+        """What docker was told."""
+        return self.log.read_text().splitlines()
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """What the last docker command was given in its environment."""
+        lines = Path(f"{self.log}.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.fixture(params=sorted(SHELLS))
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    shell = str(request.param)
+    if shutil.which(SHELLS[shell][0]) is None:
+        pytest.skip(f"{shell} is missing (Debian: dash bash busybox-static mksh)")
+    return Machine(tmp_path, shell)
+
+
+@pytest.fixture
+def dash(tmp_path: Path) -> Machine:
+    return Machine(tmp_path, "dash")
+
+
+def test_it_is_short_and_runs_nothing_before_its_last_line() -> None:
+    lines = INSTALLER.read_text().splitlines()
+    assert len(lines) <= 250
+    assert lines[-1] == 'main "$@"'
+    top = [line for line in lines if line and not line.startswith(("#", " ", "}"))]
+    allowed = re.compile(r"(set -eu|[A-Z_]+='.*|[a-z_0-9]+\(\) \{.*|main \"\$@\")")
+    assert [line for line in top if not allowed.fullmatch(line)] == []
+
+
+def test_it_installs_the_version_that_it_lies_beside() -> None:
+    assert f"VERSION='{__version__}'" in INSTALLER.read_text()
+
+
+def test_its_header_names_every_flag_and_variable() -> None:
+    text = INSTALLER.read_text()
+    header, code = text.split("set -eu", 1)
+    flags = set(re.findall(r"(?<![\w-])--[a-z-]+(?=[ |)\\])", code.split("read_arguments() {")[1].split("need() {")[0]))
+    assert flags >= {"--domain", "--no-pull", "--offline"}
+    assert {flag for flag in flags if flag not in header} == set()
+    variables = set(re.findall(r"\$\{(CONDEV_[A-Z_]+)", code))
+    assert len(variables) > 15
+    assert {variable for variable in variables if variable not in header} == set()
+
+
+def test_without_a_terminal_all_missing_answers_are_named_at_once(machine: Machine) -> None:
+    done = machine.install()
+    assert done.returncode == 2
+    assert "--domain" in done.stderr
+    assert "CONDEV_MAIL" in done.stderr
+    assert machine.commands == []
+    more = machine.install("--mail", "smtp")
+    assert more.returncode == 2
+    assert all(flag in more.stderr for flag in ("--domain", "--smtp-host", "--mail-from"))
+
+
+def test_wrong_answers_are_named_at_once_and_never_run(machine: Machine) -> None:
+    done = machine.install(
+        "--domain", "https://x/y", "--mail", "pigeon", "--tls", "maybe", "--url", 'http://x/$(touch evil)`touch evil`"'
+    )
+    assert done.returncode == 2
+    assert all(word in done.stderr for word in ("https://x/y", "pigeon", "maybe", "quotes"))
+    assert not (machine.place / "evil").exists()
+
+
+def test_an_unknown_flag_and_one_without_a_value_are_refused(machine: Machine) -> None:
+    assert machine.install("--domian", "x").returncode == 2
+    done = machine.install("--domain")
+    assert (done.returncode, "needs a value" in done.stderr) == (2, True)
+
+
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing(machine: Machine) -> None:
+    before = sorted(str(path) for path in machine.place.rglob("*"))
+    done = machine.install("--dry-run", "--domain", "a.test", "--mail", "none")
+    assert done.returncode == 0, done.stderr
+    assert "would build condev-monitor" in done.stdout
+    assert "would run condev apply" in done.stdout
+    assert [command for command in machine.commands if not command.startswith(("info", "image inspect"))] == []
+    after = sorted(str(path) for path in machine.place.rglob("*") if path.name != "docker.log.env")
+    assert after == before
+
+
+def test_a_checkout_builds_its_image_and_hands_over(machine: Machine) -> None:
+    mail = ("--mail", "smtp", "--smtp-host", "mail.test", "--mail-from", "A <a@a.test>")
+    done = machine.install("--domain", "a.test", *mail, SMTP_PASSWORD="p$HOME*x")
+    assert done.returncode != 0  # the image, which is made up here, would have written the command that comes next
+    assert "bin/condev" in done.stderr
+    assert (
+        f"build --quiet --build-arg VERSION={__version__} --tag condev-monitor:{__version__} {REPOSITORY}"
+        in machine.commands
+    )
+    setup = machine.commands[-1]
+    assert setup.endswith(f"--entrypoint /app/host-commands/setup condev-monitor:{__version__}")
+    assert "p$HOME" not in setup
+    assert machine.answers["CONDEV_SETUP_mail_from"] == "A <a@a.test>"
+    assert machine.answers["SMTP_PASSWORD"] == "p$HOME*x"
+    assert machine.answers["CONDEV_SETUP_dir"] == str(machine.root)
+
+
+def test_read_from_a_pipe_it_takes_variables_and_no_checkout(machine: Machine) -> None:
+    (machine.place / "Dockerfile").write_text("FROM evil\n")
+    done = machine.install(
+        "--dry-run", from_stdin=True, CONDEV_DOMAIN="a.test", CONDEV_MAIL="none", CONDEV_NO_VERIFY="1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"would download and verify https://github.com/condev/condev-monitor/releases/download/v{__version__}/"
+        in done.stdout
+    )
+
+
+def test_a_config_that_is_there_needs_no_answers(machine: Machine) -> None:
+    machine.root.mkdir(parents=True)
+    (machine.root / "config.toml").write_text("[site]\nurl = 'https://a.test'\n")
+    done = machine.install("--dry-run", "--domain", "b.test")
+    assert (done.returncode, "config.toml stands" in done.stdout) == (0, True)
+
+
+def test_a_missing_docker_is_only_installed_when_that_is_agreed_to(machine: Machine) -> None:
+    (machine.programs / "docker").unlink()
+    bare = machine.place / "bare"  # a path with the usual tools and no docker
+    bare.mkdir()
+    tools = "sh printf sed tr dirname basename mktemp rm tail cat sleep env grep sort uname"
+    for name in tools.split():
+        (bare / name).symlink_to(shutil.which(name) or name)
+    machine.program("apt-get", f'#!/bin/sh\necho "apt-get $*" >> {machine.log}\n')
+    answers = ("--domain", "a.test", "--mail", "none")
+    refused = machine.install(*answers, path=str(bare))
+    assert (refused.returncode, machine.commands) == (2, [])
+    assert "apt-get install -y docker.io" in refused.stderr
+    machine.install(*answers, "--yes", path=str(bare))
+    assert machine.commands == ["apt-get update -qq", "apt-get install -y docker.io"]
+
+
+# ── releases and bundles ──
+
+
+class Bundle:
+    """A release with a key of its own, signed as `minisign -S -l` does."""
+
+    def __init__(self, place: Path) -> None:
+        place.mkdir()
+        self.file = place / f"condev-monitor-{__version__}-{os.uname().machine.replace('x86_64', 'amd64')}.tar.gz"
+        self.file.write_bytes(b"an image")
+        private = Ed25519PrivateKey.generate()
+        raw = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.key = base64.b64encode(b"Ed" + b"12345678" + raw).decode()
+        sums = place / "SHA256SUMS"
+        sums.write_text(f"{hashlib.sha256(b'an image').hexdigest()}  {self.file.name}\n")
+        signature = private.sign(sums.read_bytes())
+        comment = "a test"
+        globally = private.sign(signature + comment.encode())
+        lines = (
+            "untrusted comment: a test", base64.b64encode(b"Ed12345678" + signature).decode(),
+            f"trusted comment: {comment}", base64.b64encode(globally).decode(),
+        )  # fmt: skip
+        (place / "SHA256SUMS.minisig").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return Bundle(tmp_path / "release")
+
+
+ANSWERS: Final = ("--domain", "a.test", "--mail", "none")
+
+
+def without(machine: Machine, hidden: str) -> str:
+    """A path on which one program cannot be found."""
+    place = machine.place / f"without-{hidden}"
+    place.mkdir()
+    for folder in os.environ["PATH"].split(":"):
+        for program in Path(folder).iterdir() if Path(folder).is_dir() else ():
+            if program.name != hidden and not (place / program.name).is_symlink():
+                (place / program.name).symlink_to(program)
+    return str(place)
+
+
+@pytest.mark.parametrize("hidden", ["minisign", "openssl"])
+def test_an_offline_bundle_is_loaded_when_its_signature_holds(machine: Machine, bundle: Bundle, hidden: str) -> None:
+    if hidden == "openssl" and shutil.which("minisign") is None:
+        pytest.skip("minisign is missing (Debian: minisign)")
+    path = without(machine, hidden)
+    machine.install(*ANSWERS, "--offline", str(bundle.file), "--key", bundle.key, path=path)
+    assert f"load --quiet --input {bundle.file}" in machine.commands
+
+
+@pytest.mark.parametrize("hidden", ["minisign", "openssl"])
+@pytest.mark.parametrize("harm", ["bundle", "sums", "signature", "key", "none of them signed"])
+def test_a_bundle_that_was_tampered_with_is_refused(dash: Machine, bundle: Bundle, hidden: str, harm: str) -> None:
+    if hidden == "openssl" and shutil.which("minisign") is None:
+        pytest.skip("minisign is missing (Debian: minisign)")
+    key, sums, signature = bundle.key, bundle.file.parent / "SHA256SUMS", bundle.file.parent / "SHA256SUMS.minisig"
+    if harm == "bundle":
+        bundle.file.write_bytes(b"another image")
+    elif harm == "sums":
+        sums.write_text(sums.read_text() + f"{'0' * 64}  other\n")
+    elif harm == "signature":
+        signature.write_text(Bundle(dash.place / "other").file.parent.joinpath(signature.name).read_text())
+    elif harm == "key":
+        key = Bundle(dash.place / "other").key
+    else:
+        signature.unlink()
+    done = dash.install(*ANSWERS, "--offline", str(bundle.file), "--key", key, path=without(dash, hidden))
+    assert done.returncode == 1
+    assert [command for command in dash.commands if command.startswith("load")] == []
+
+
+def test_nothing_is_taken_without_a_key_to_verify_it_with(dash: Machine, bundle: Bundle) -> None:
+    assert dash.install(*ANSWERS, "--offline", str(bundle.file)).returncode == 2
+    dash.install(*ANSWERS, "--offline", str(bundle.file), "--no-verify")
+    assert f"load --quiet --input {bundle.file}" in dash.commands
+
+
+def test_a_release_is_downloaded_verified_and_loaded(dash: Machine, bundle: Bundle) -> None:
+    place = dash.place / "served" / f"v{__version__}"
+    shutil.copytree(bundle.file.parent, place)
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing")
+    done = dash.install(
+        *ANSWERS, from_stdin=True, CONDEV_RELEASES=f"file://{dash.place}/served", CONDEV_KEY=bundle.key,
+    )  # fmt: skip
+    assert [command for command in dash.commands if command.startswith("load")], done.stderr
+    missing = dash.install(
+        *ANSWERS, from_stdin=True, CONDEV_RELEASES=f"file://{dash.place}/nowhere", CONDEV_KEY=bundle.key
+    )
+    assert (missing.returncode, "could not be downloaded" in missing.stderr) == (1, True)
+
+
+# ── what the image writes ──
+
+
+def test_files_are_written_once_secrets_for_root_alone(machine: Machine) -> None:
+    machine.root.mkdir(parents=True)
+    setup = REPOSITORY / "appliance" / "deploy" / "host_commands" / "setup"
+    names = (
+        "domain",
+        "target",
+        "tls",
+        "url",
+        "mail",
+        "mail_from",
+        "smtp_host",
+        "smtp_port",
+        "smtp_user",
+        "registry",
+        "image",
+    )
+    variables = dict.fromkeys((f"CONDEV_SETUP_{name}" for name in names), "")
+    variables |= {
+        "CONDEV_SETUP_dir": str(machine.root), "CONDEV_SETUP_bin_dir": str(machine.bin),
+        "CONDEV_SETUP_domain": "a.test", "CONDEV_SETUP_target": "compose", "CONDEV_SETUP_tls": "internal",
+        "CONDEV_SETUP_mail": "resend", "CONDEV_SETUP_mail_from": "Monitor <m@a.test>",
+        "CONDEV_SETUP_image": "condev-monitor:1", "RESEND_API_KEY": "re_$1",
+    }  # fmt: skip
+    assert machine.install(script=setup, **variables).returncode == 0
+    config, secrets = machine.root / "config.toml", machine.root / ".env"
+    assert tomllib.loads(config.read_text()) == {
+        "site": {"url": "https://a.test"},
+        "deploy": {"target": "compose", "domain": "a.test", "tls": "internal"},
+        "mail": {"from": "Monitor <m@a.test>"},
+        "channels": {"email": ["resend"]},
+        "plugins": {"resend": {"api_key": {"env": "RESEND_API_KEY"}}},
+    }
+    assert secrets.read_text() == "RESEND_API_KEY='re_$1'\n"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
+    assert stat.S_IMODE(config.stat().st_mode) == 0o640
+    assert stat.S_IMODE((machine.bin / "condev").stat().st_mode) == 0o755
+    assert f"DIR='{machine.root}'" in (machine.bin / "condev").read_text()
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (config, secrets, machine.bin / "condev")}
+    again = variables | {"CONDEV_SETUP_domain": "b.test", "RESEND_API_KEY": "re_2"}
+    assert machine.install(script=setup, **again).returncode == 0
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert [path.name for path in machine.root.iterdir() if path.name.endswith(".new")] == []

@@ -1,0 +1,51 @@
+"""The images of the stack tests, built once: the appliance's own from this checkout, and stand-ins for the others.
+
+Where an image registry can be reached none of the stand-ins would be needed; here none can. Caddy and PostgreSQL are
+the real programs in another package; the ClickHouse stand-in answers its HTTP interface from the embedded engine, so
+that wire and SQL are real while the server's own memory is not measured.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from appliance import __version__
+from tests.stack.lab.engine import LAB, Engine
+
+REPOSITORY: Final = Path(__file__).parents[3]
+HERE: Final = Path(__file__).parent
+BASE: Final = "python:3.13-slim"
+APPLIANCE: Final = f"condev-monitor:{__version__}"
+CADDY: Final = "caddy:2"
+POSTGRES: Final = "postgres:17"
+CLICKHOUSE: Final = "clickhouse/clickhouse-server:25.8"
+# Builds were seen to hang once in some dozen, in the package index's answer: they get minutes, and a second try.
+BUILD_SECONDS: Final = 400.0
+KEEP: Final = "condev-lab/appliance:kept"  # a second name: `condev-uninstall` removes the first one
+
+
+def build(engine: Engine, tag: str, context: Path, *arguments: str) -> None:
+    """`docker build`, with a second try when the first one hangs."""
+    command = ("build", "--quiet", "--tag", tag, *arguments, str(context))
+    try:
+        engine.docker(*command, seconds=BUILD_SECONDS)
+    except subprocess.TimeoutExpired:
+        engine.docker(*command, seconds=BUILD_SECONDS)
+
+
+def ensure(engine: Engine) -> None:
+    """Build all; what did not change comes from the engine's cache."""
+    have = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    if BASE not in have:
+        subprocess.run(
+            [HERE / "base-image.sh", BASE, LAB / "cache"],
+            env=engine.environment(), check=True, timeout=BUILD_SECONDS, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    build(engine, APPLIANCE, REPOSITORY)
+    engine.docker("tag", APPLIANCE, KEEP)
+    build(engine, CADDY, HERE / "stand-ins" / "caddy")
+    build(engine, POSTGRES, HERE / "stand-ins" / "postgres")
+    front = REPOSITORY / "tests" / "plugins" / "clickhouse"
+    build(engine, CLICKHOUSE, front, "--file", str(HERE / "stand-ins" / "clickhouse" / "Dockerfile"))
