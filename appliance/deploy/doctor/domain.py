@@ -15,7 +15,7 @@ from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.engine_api import EngineError
 from appliance.deploy.doctor.findings import Finding, Reporter
 from appliance.deploy.doctor.knock import PROOF_PATH, Answered, ask, listener
-from appliance.deploy.doctor.ports import PROJECT, listeners, publisher
+from appliance.deploy.doctor.ports import listeners, publisher
 from appliance.deploy.topology import domain as domain_of
 from appliance.instance import prove
 
@@ -28,7 +28,7 @@ OUTSIDE: Final = "This was asked from the machine itself: whether your provider'
 
 async def check_domain(context: DoctorContext) -> list[Finding]:
     """`[deploy] domain` resolves, and each of its addresses leads here."""
-    domain = domain_of(context.config)
+    domain = _as_in_dns(domain_of(context.config))
     if not domain or _is_address(domain) or context.config.deploy.target not in {"compose", "behind-proxy"}:
         return []
     try:
@@ -91,7 +91,7 @@ async def _is_ours(context: DoctorContext) -> bool:
         container = publisher(await context.engine_facts(), context.probes.http_port)
     except EngineError:
         return False
-    return container is not None and container.project == PROJECT
+    return container is not None and container.project == context.project
 
 
 def _is_taken(context: DoctorContext) -> bool:
@@ -187,6 +187,14 @@ def _by_address_alone(domain: str, addresses: list[str], own: frozenset[str], *,
         " its own people back (no hairpin NAT), this is normal.",
         "Open TCP 80 and 443 to this machine in your provider's firewall, and try the address from elsewhere.",
     )
+
+
+def _as_in_dns(name: str) -> str:
+    """A name with other letters in the form that DNS and HTTP have for it; one without such a form as it is."""
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:  # a label that is empty or too long: DNS says that there is none
+        return name.encode("ascii", "replace").decode("ascii")
 
 
 def _is_address(text: str) -> bool:

@@ -74,6 +74,18 @@ async def test_a_name_without_an_address(make_context: MakeContext) -> None:
     assert "no-such-name.invalid" in found.mend
 
 
+async def test_a_name_in_other_letters_is_asked_for_as_dns_has_it(make_context: MakeContext) -> None:
+    asked: list[str] = []
+
+    async def resolver(host: str, _port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    for name in ("überwachung.example.com", "a..b.example.com"):
+        await domain.check_domain(make_context(config=configured(deploy={"domain": name}), resolver=resolver))
+    assert asked == ["xn--berwachung-8db.example.com", "a..b.example.com"]
+
+
 async def test_a_domain_at_which_another_server_answers(make_context: MakeContext) -> None:
     context = make_context(config=SITE, resolver=leads_to("127.0.0.2"))
     async with stranger("127.0.0.2", context.probes.http_port):
