@@ -265,17 +265,6 @@ class Core:
             self.database, self.store, clock, appliance.plugins, config, site_url=appliance.site_url
         )
         self.pipeline = self._pipeline() if self._role.applies else None
-        self.system = SystemService(
-            database=self.database,
-            store=self.store,
-            blobs=self.blobs,
-            clock=clock,
-            config=config,
-            data_dir=self._data_dir,
-            plugins=appliance.plugins,
-            pipeline=self.pipeline,
-            alerts=self.alerts,
-        )
         self.backups = Backups(
             Parts(
                 config=config,
@@ -286,6 +275,18 @@ class Core:
                 clock=clock,
                 pause=self.pipeline.boundary.paused if self.pipeline is not None else contextlib.nullcontext,
             )
+        )
+        self.system = SystemService(
+            database=self.database,
+            store=self.store,
+            blobs=self.blobs,
+            clock=clock,
+            config=config,
+            data_dir=self._data_dir,
+            plugins=appliance.plugins,
+            pipeline=self.pipeline,
+            alerts=self.alerts,
+            backups=self.backups.state if self.pipeline is not None else None,
         )
         self.monitor = SelfMonitor(
             database=self.database,
