@@ -84,7 +84,8 @@ class Engine:
         """Start it, and stop it at the end."""
         self.place.mkdir(parents=True, exist_ok=True)
         IMAGES.mkdir(parents=True, exist_ok=True)
-        stop_process(self.place / "pid")  # of a run that was killed
+        for left in (self.place / "pid", *LAB.glob("vps/*/pid")):  # of a run that was killed: two engines on one
+            stop_process(left)  # directory would spoil the images
         settings = self.place / "daemon.json"
         settings.write_text("{}")  # keeps the machine's own /etc/docker/daemon.json out
         log = self.place / "dockerd.log"
