@@ -152,7 +152,7 @@ def _columns_of(description: JsonObject) -> dict[str, list[str]]:
             f"The backup's events have schema version {version}, this program knows {SCHEMA_VERSION}: "
             "restore it with the version that made it, or a newer one."
         )
-    columns = cast("dict[str, list[str]]", description.get("columns"))
+    columns = cast("dict[str, list[str]]", description.get("columns") or {})
     for table, names in columns.items():
         if table not in EXPORTED or not all(_NAME.fullmatch(name) for name in names):
             raise EventStoreError(f"The backup describes a table {table!r} that the event store does not have.")
