@@ -85,8 +85,9 @@ async def test_a_place_that_does_not_answer_is_blocked(make_context: MakeContext
 
 
 async def test_a_name_without_an_address_is_a_matter_of_dns(make_context: MakeContext) -> None:
-    config = configured(doctor={"https": ["https://no-such-name.invalid/"]})
-    assert codes(await network.check_https(make_context(config=config))) == ["dns-broken"]
+    config = configured(doctor={"https": ["https://no-such-name.invalid/", "https://nor-this.invalid/"]})
+    found = only(await network.check_https(make_context(config=config)), "dns-broken")
+    assert "no-such-name.invalid, nor-this.invalid" in found.fact
 
 
 async def test_no_place_to_ask_is_no_finding(make_context: MakeContext) -> None:
