@@ -112,7 +112,7 @@ def _plan(
         services=planned,
         settings=tuple(settings),
         days=days,
-        notes=(*_address_notes(config), *stores.notes, *notes),
+        notes=(*_address_notes(config), *_memory_notes(facts), *stores.notes, *notes),
     )
 
 
@@ -337,6 +337,16 @@ def _store_settings(
     if stores.metadata == "postgres":
         settings += postgres_settings(services["postgres"])
     return settings
+
+
+def _memory_notes(facts: HostFacts) -> list[str]:
+    """What fits is never refused, but said when it is below what is stated."""
+    if facts.memory >= int(MINIMUM_MEMORY * (1 - TOLERANCE)):
+        return []
+    return [
+        f"This host has {size_text(facts.memory)}, and {size_text(MINIMUM_MEMORY)} is the stated minimum. It fits, "
+        "with nothing to spare: keep other things off it."
+    ]
 
 
 def _address_notes(config: Config) -> list[str]:

@@ -33,7 +33,7 @@ def test_a_clickhouse_elsewhere_is_not_planned(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         plan.setting("config", "plugins.clickhouse.url")
     small = make_plan(config, facts(0.8))  # less than the minimum is enough then
-    assert small.service("core").memory < 552 * MIB
+    assert small.service("core").memory < 524 * MIB
 
 
 def test_a_postgres_elsewhere_is_not_planned(tmp_path: Path) -> None:
