@@ -13,10 +13,12 @@ from msgspec import Struct
 
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.findings import Finding, Reporter
+from appliance.deploy.doctor.knock import is_known
 from appliance.hookspecs import DeliveryError
 
 say: Final = Reporter("network")
 
+NAME_SHARE: Final = 0.6  # of the time for a connection: both together stay below a check's deadline
 SKEW_NOTICED: Final = 30.0  # seconds: one step of the codes of a second factor
 SKEW_HARMFUL: Final = 600.0  # certificates just issued are not valid yet, signed requests are refused
 
@@ -48,6 +50,9 @@ CHECKS: Final = (check_https,)
 
 async def _reach(context: DoctorContext, url: str) -> Reached:
     host = urlsplit(url).hostname or url
+    direct = not context.config.outbound.proxy  # a proxy looks names up itself
+    if direct and not await is_known(host, context.probes.seconds * NAME_SHARE):
+        return Reached(host=host, stage="dns", error=f"{host} could not be resolved.")
     try:
         answer = await context.http.request("GET", url, timeout=context.probes.seconds, trusted=True)
     except DeliveryError as error:
