@@ -57,8 +57,8 @@ class Vps:
         self.memory: Final = memory
         self.cpus: Final = min(cpus, os.cpu_count() or 1)
         self.place: Final = LAB / "vps" / name
-        self.group: Final = f"condev-{name}"
-        self.namespace: Final = f"condev-{name}"
+        self.group: Final = f"condev-{name}-{number}"
+        self.namespace: Final = f"condev-{name}-{number}"
         self.link: Final = f"cv{number}"
         self.address: Final = f"10.77.{number}.2"  # the machine's public one
         self.outside: Final = f"10.77.{number}.1"  # this side: all that it can reach
