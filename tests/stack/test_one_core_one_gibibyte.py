@@ -27,9 +27,11 @@ def vps(built: None) -> Generator[Vps]:
 
 
 @pytest.fixture(scope="module")
-def site(vps: Vps) -> Site:
+def site(vps: Vps) -> Generator[Site]:
     install(vps)
-    return Site(vps)
+    made = Site(vps)
+    yield made
+    made.client.close()
 
 
 def test_busy_ports_are_named_and_nothing_is_started(vps: Vps) -> None:
