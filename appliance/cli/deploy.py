@@ -82,6 +82,7 @@ def render(
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
+            path.chmod(0o644)  # read by the containers' own users; nothing in it is secret
             click.echo(path)
     except PlanError as error:
         fail(str(error), code=2)
