@@ -20,8 +20,14 @@ from tests.stack.lab.wheel import write_wheel
 
 MAIL_PORTS = (25, 465, 587, 2525)
 STORM_SECONDS = 15.0
-# Of one project: what is accepted for long is the default, `[ingest] requests_per_second`.
-SUSTAINED = 200
+# A second, of one project: half the default, so that a test machine that is busy with other things still makes a storm.
+SUSTAINED = 100
+INGEST = f"""
+[ingest]
+requests_per_second = {SUSTAINED}
+requests_per_second_per_address = 0
+burst_seconds = 1.0
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def test_blocked_mail_is_found_with_the_way_round_it(vps: Vps, site: Site) -> No
 
 def test_a_changed_config_is_shown_and_applied(vps: Vps, site: Site) -> None:
     config = vps.path(f"{ROOT}/config.toml")
-    config.write_text(config.read_text() + "\n[ingest]\nrequests_per_second_per_address = 0\n")
+    config.write_text(config.read_text() + INGEST)
     shown = vps.run("condev", "apply", "--dry-run").stdout
     assert "requests_per_second_per_address" in shown
     vps.run("condev", "apply", "--no-pull", "--yes", seconds=300.0)
