@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench lock stack-test clean
+.PHONY: run test lint bench lock stack-test release clean
 .DEFAULT_GOAL := run
 SHELL := /bin/bash -o pipefail
-SCRIPTS = installer.sh .ci/run $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
+SCRIPTS = installer.sh .ci/run .ci/release $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
 
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
 	@$(BIN)/condev demo --data-dir data
@@ -30,6 +30,9 @@ bench: .venv/test  ## measure what README quotes; writes benchmarks/results/
 
 stack-test: .venv/test  ## the image and the installer on simulated machines; needs root and Debian's docker.io
 	@$(BIN)/python -m pytest tests/stack -m stack
+
+release: ## dist/vVERSION: the image, its signed sums, the installer; KEY=file.key of minisign
+	@.ci/release $(KEY)
 
 # Every hash of each version, so that one lock serves all architectures; resolved for the image's Python, on Linux.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.13 --python-platform x86_64-manylinux_2_28 \

@@ -221,7 +221,7 @@ write_files() { # config.toml and .env when they are not there; image, condev, c
   done
   [ -z "$config" ] || set -- "$@" --volume "$(cd "$(dirname "$config")" && pwd)/$(basename "$config"):/config.toml:ro"
   export RESEND_API_KEY SMTP_PASSWORD
-  docker run --rm --pull never --network none --user 0:0 --volume "$dir:$dir" --volume "$bin_dir:$bin_dir" "$@" \
+  docker run --rm --pull never --network none --user 0:0 --security-opt label=disable --volume "$dir:$dir" --volume "$bin_dir:$bin_dir" "$@" \
     --env RESEND_API_KEY --env SMTP_PASSWORD --entrypoint /app/host-commands/setup "$image" ||
     fail "the files in $dir and $bin_dir could not be written."
 }

@@ -946,7 +946,11 @@ def register_health_checks(context: PluginContext) -> Sequence[HealthCheck]:
 
 @hookspec
 def register_services(context: PluginContext) -> Sequence[ServiceSpec]:
-    """Compose services that `condev render` adds."""
+    """Compose services that `condev render` adds.
+
+    Their `mem_limit` counts in the plan (128 MiB when there is none). They are hardened as ours are where they do not
+    say otherwise, and may publish no ports. Their files are written below services/NAME/, beside compose.yaml.
+    """
     raise NotImplementedError
 
 

@@ -132,7 +132,7 @@ def _apply(root: Path, options: Options, yes: bool) -> None:
     finally:
         images.close()
     if outcome == "applied":
-        click.echo(f"sign in at {one.site_url or 'the address of this host'}; the first owner: condev init")
+        click.echo(f"sign in at {one.site_url or 'the address of this host'}")
     click.echo({"unchanged": "nothing to change", "declined": "left as it is", "dry run": "nothing was changed"}.get(
         outcome, "done: the stack runs as config.toml says"
     ))  # fmt: skip

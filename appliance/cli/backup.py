@@ -118,12 +118,25 @@ def verify(context: CliContext, file: Path, passphrase_file: Path | None, as_jso
 @click.option("--replace", is_flag=True, help="Over what is there, which is lost.")
 @click.pass_obj
 def restore(context: CliContext, file: Path, passphrase_file: Path | None, replace: bool) -> None:
-    """Put FILE back, on a host of any size. The appliance must not run.
+    """Put FILE back, on a host of any size.
+
+    The appliance must not run; of a stack, this stops and starts ingest and core by itself.
 
     Users, projects, keys, issues, events, replays and what waited in the spool are as they were. config.toml and .env
     of this host stay; those of the backup are put into DATA_DIR/restored.
     """
-    restored = _or_fail(_restore, context, file, _passphrase(context, passphrase_file), replace)
+    from appliance.cli.restore_stack import restore_stack, stack_of
+    from appliance.deploy.apply.layout import ApplyError
+
+    passphrase = _passphrase(context, passphrase_file)
+    root = stack_of(context.data_dir)
+    if root is not None:
+        try:
+            click.echo(restore_stack(root, file, passphrase, replace=replace), nl=False)
+        except (ApplyError, OSError) as error:
+            fail(str(error))
+        return
+    restored = _or_fail(_restore, context, file, passphrase, replace)
     click.echo(f"{file} is restored: {_summary(restored.manifest)}")
     for path in restored.left:
         click.echo(f"from the backup, not in force here: {path}")

@@ -11,12 +11,13 @@ from typing import Final, TypeVar
 
 import click
 import msgspec
+from msgspec import structs
 
 from appliance.cli.context import CliContext, fail
 from appliance.config import ByteSize, Config
 from appliance.config_file import ConfigError, byte_size
 from appliance.deploy.extensions import Extensions, load_extensions, load_without_secrets
-from appliance.deploy.host_facts import detect
+from appliance.deploy.host_facts import HostFacts, detect
 from appliance.deploy.plan import Plan, PlanError, Setting, size_text
 from appliance.deploy.sizing import make_plan
 
@@ -81,6 +82,7 @@ def render(
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
+            path.chmod(0o644)  # read by the containers' own users; nothing in it is secret
             click.echo(path)
     except PlanError as error:
         fail(str(error), code=2)
@@ -94,15 +96,23 @@ def _make(
     """The configuration with the flags in it, the plan, and what plugins add; ends the process when one is wrong."""
     try:
         config = load_without_secrets(context.config_path)
-        stated = config.deploy
-        stated.memory = ByteSize(memory if memory is not None else stated.memory)
-        stated.cpus = cpus if cpus is not None else stated.cpus
-        stated.disk = ByteSize(disk if disk is not None else stated.disk)
         # The appliance's own directory by default: in the checkout, and before the first install, there is none.
         extensions = load_extensions(config, context.data_dir)
-        return config, make_plan(config, detect(Path("/"), directory), extensions.services), extensions
+        return config, make_plan(config, _facts(config, memory, cpus, disk, directory), extensions.services), extensions
     except (ConfigError, PlanError) as error:
         fail(str(error), code=2)
+
+
+def _facts(config: Config, memory: int | None, cpus: float | None, disk: int | None, directory: Path) -> HostFacts:
+    """What was found, with the flags in its place: they go before config.toml, and speak of whatever host is meant."""
+    facts = detect(Path("/"), directory)
+    if memory is not None:
+        facts, config.deploy.memory = structs.replace(facts, memory=int(memory)), ByteSize(0)
+    if cpus is not None:
+        facts, config.deploy.cpus = structs.replace(facts, cpus=cpus), 0.0
+    if disk is not None:
+        facts, config.deploy.disk = structs.replace(facts, disk=int(disk)), ByteSize(0)
+    return facts
 
 
 def _table(made: Plan) -> str:

@@ -15,13 +15,17 @@ from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 import click
 import msgspec
 
+from appliance import host
 from appliance.cli.context import CliContext, print_json
+from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.config_file import ConfigError, load
 from appliance.deploy.doctor import DoctorContext, Finding, check_volumes
 from appliance.deploy.doctor import run as run_checks
+from appliance.deploy.topology import public_url
+from appliance.http_client import GuardedHttpClient
 from appliance.logs import configure_logging
-from appliance.plugins import PluginError, PluginHost
+from appliance.plugins import HostServices, PluginError, PluginHost
 
 DEFAULT_DIR: Final = Path("/opt/condev")
 MARKS: Final = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
@@ -74,14 +78,12 @@ def doctor(context: CliContext, directory: Path, host_root: Path, volumes: bool,
 async def _examine(
     cli: CliContext, directory: Path, host_root: Path, volumes: bool
 ) -> tuple[list[Finding], dict[str, Any] | None]:
-    from appliance.app import guarded_http_client
-
     config, problems = _config(cli)
     configure_logging(config.log)
-    http = guarded_http_client(config)
+    http = GuardedHttpClient(proxy=config.outbound.proxy, allow_private=config.outbound.allow_private)
     try:
         with tempfile.TemporaryDirectory(prefix="condev-doctor-") as scratch:
-            plugins, plugin_problems = _plugins(config, cli.data_dir, Path(scratch))
+            plugins, plugin_problems = _plugins(config, cli.data_dir, Path(scratch), http)
             context = DoctorContext(
                 config=config,
                 directory=directory,
@@ -108,15 +110,26 @@ def _config(cli: CliContext) -> tuple[Config, list[str]]:
         return Config(), [str(problem) for problem in error.problems]
 
 
-def _plugins(config: Config, data_dir: Path, scratch: Path) -> tuple[PluginHost | None, list[str]]:
-    """Every plugin, so that notifiers can be asked; their directories are made in `scratch`: doctor writes nothing."""
-    from appliance.app import host_services
+def _plugins(
+    config: Config, data_dir: Path, scratch: Path, http: GuardedHttpClient
+) -> tuple[PluginHost | None, list[str]]:
+    """Every plugin, so that notifiers can be asked; their directories are made in `scratch`: doctor writes nothing.
 
+    Not as other verbs load them: the web framework that comes with it takes seconds on a small host.
+    """
     own = data_dir / "plugins.d"
     if not config.plugins.directory and own.is_dir():
         config = msgspec.structs.replace(config, plugins=msgspec.structs.replace(config.plugins, directory=str(own)))
     try:
-        return PluginHost.load(config, host_services(config, scratch, config.site.url or "http://localhost")), []
+        services = HostServices(
+            http=http,
+            clock=SystemClock(),
+            data_dir=scratch,
+            site_url=public_url(config) or "http://localhost",
+            memory_bytes=host.memory_bytes(),
+            cpus=host.cpus(),
+        )
+        return PluginHost.load(config, services), []
     except PluginError as error:
         return None, [str(problem) for problem in error.problems]
 

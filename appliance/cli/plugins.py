@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from string import Template
+from typing import Final
+
 import click
 
 from appliance.cli.context import CliContext, fail, print_json
 from appliance.cli.host import load_plugins
 
+TEMPLATES: Final = Path(__file__).parent / "new_plugin"
+# What each kind is for, in its README.
+KINDS: Final = {
+    "notifier": 'Name it in a channel: `[channels] email = ["$name", "smtp"]`; try it with `condev notify test email`.',
+    "processor": 'It runs as soon as it is installed; `[plugins] disabled = ["$name"]` switches it off.',
+    "protocol": "Requests to `POST /$name/KEY` are taken as soon as it is installed; KEY is a project's ingest key.",
+    "event-store": 'Choose it with `[storage] backend = "$name"`.',
+    "rule": "It can be chosen in the rules of a project, under Alerts.",
+}
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+MAX_NAME: Final = 40  # of a plugin
+
 
 @click.group()
 def plugins() -> None:
-    """List or check the installed plugins."""
+    """List, check or begin plugins."""
 
 
 @plugins.command("list")
@@ -47,3 +64,48 @@ def check(context: CliContext) -> None:
     if failures:
         fail("\n".join(failures))
     click.echo(f"{len(host.plugins)} plugins: all right")
+
+
+@plugins.command()
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where the folder of the distribution is made.  [default: here]",
+)
+def new(kind: str, name: str, out: Path) -> None:
+    """Begin a plugin: a small distribution that builds, installs, works and passes the tests of its contract."""
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        fail(f"a plugin's name is lower-case words, at most {MAX_NAME} characters, such as my_chat; got {name!r}", 2)
+    plugin = name.replace("-", "_")
+    from appliance.hookspecs import API_VERSION
+
+    words = {
+        "kind": kind,
+        "name": plugin,
+        "title": plugin.replace("_", " ").capitalize(),
+        "camel": "".join(part.capitalize() for part in plugin.split("_")),
+        "module": f"condev_{kind.replace('-', '_')}_{plugin}",
+        "distribution": f"condev-{kind}-{plugin.replace('_', '-')}",
+        "api": API_VERSION,
+        "use": Template(KINDS[kind]).substitute(name=plugin),
+    }
+    folder = out / words["distribution"]
+    files = {
+        "pyproject.toml": "pyproject.toml.txt",
+        "README.md": "README.md.txt",
+        f"{words['module']}.py": f"{kind}.py.txt",
+        f"tests/test_{plugin}.py": f"{kind}_test.py.txt",
+    }
+    try:
+        (folder / "tests").mkdir(parents=True)
+        for path, template in files.items():
+            text = Template((TEMPLATES / template).read_text("utf-8")).substitute(words)
+            (folder / path).write_text(text, "utf-8")
+    except FileExistsError:
+        fail(f"{folder} is there already: choose another name, or move it away")
+    except OSError as error:
+        fail(f"cannot write {folder}: {error.strerror}")
+    click.echo(f"{folder}: change {words['module']}.py, then run pytest in it; README.md says the rest")

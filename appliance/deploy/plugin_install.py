@@ -19,7 +19,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -33,6 +33,10 @@ MAX_SOURCE_FILES: Final = 5_000  # of a local plugin's directory; more is a home
 MAX_ERROR_LINES: Final = 8
 _VERSIONS: Final = r"[<>=!~][^;@,\s]*(?:\s*,\s*[<>=!~][^;@,\s]*)*"
 _REQUIREMENT: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[A-Za-z0-9,._ -]+\])?\s*(?:{_VERSIONS})?")
+_PIP: Final = (
+    "import runpy, sys; first = sys.argv.pop(1); sys.path[:0] = [first] if first else []; "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
 _LEFT_OUT: Final = frozenset({".git", "__pycache__", "node_modules", ".venv", "build", "dist", ".pytest_cache"})
 
 
@@ -152,10 +156,12 @@ def _resolve(wanted: Sequence[str], sources: Mapping[str, str], work: Path) -> t
     """What pip would install beside what is here, and the lines that name exactly that."""
     constraints, report = work / "constraints.txt", work / "report.json"
     constraints.write_text("\n".join(_own_versions()) + "\n", "utf-8")
+    _describe_own(work / "own")
     _pip(
         ["install", "--dry-run", "--quiet", "--report", str(report), "--constraint", str(constraints), *wanted],
         "resolving",
         offline=False,  # what is here satisfies pip without an index; what is not needs one
+        first=work / "own",
     )
     chosen = cast("list[dict[str, Any]]", json.loads(report.read_bytes())["install"])
     locked: list[Locked] = []
@@ -189,14 +195,35 @@ def _fetch(lines: Sequence[str], fresh: Path, work: Path) -> None:
     )  # fmt: skip
 
 
+def _own() -> dict[str, Distribution]:
+    """What this environment has, by normal name; the first of a name is the one that is imported."""
+    found: dict[str, Distribution] = {}
+    for dist in distributions(path=[path for path in sys.path if path not in _plugin_paths()]):
+        if dist.metadata["Name"]:
+            found.setdefault(re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower(), dist)
+    return found
+
+
 def _own_versions() -> list[str]:
-    """What this environment has, as constraints."""
-    found = {
-        re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower(): dist.version
-        for dist in distributions(path=[path for path in sys.path if path not in _plugin_paths()])
-        if dist.metadata["Name"]
-    }
-    return [f"{name}=={version}" for name, version in sorted(found.items())]
+    """The same, as constraints."""
+    return [f"{name}=={dist.version}" for name, dist in sorted(_own().items())]
+
+
+def _describe_own(place: Path) -> None:
+    """Descriptions of what is here as complete, for pip to find first.
+
+    The image leaves out what a dependency names and nothing of ours uses (pandas and pyarrow, 250 MB); pip would bring
+    them with the first plugin that says it needs the appliance. Extras stay as they are: they are asked for.
+    """
+    for name, dist in _own().items():
+        info = place / f"{name.replace('-', '_')}-{dist.version}.dist-info"
+        info.mkdir(parents=True)
+        extras = [f"Provides-Extra: {extra}" for extra in dist.metadata.get_all("Provides-Extra") or []]
+        needs = [f"Requires-Dist: {one}" for one in dist.requires or [] if "extra ==" in one]
+        lines = ["Metadata-Version: 2.1", f"Name: {dist.metadata['Name']}", f"Version: {dist.version}", *extras, *needs]
+        (info / "METADATA").write_text("\n".join(lines) + "\n", "utf-8")
+        (info / "RECORD").write_text("", "utf-8")
+        (info / "INSTALLER").write_text("pip\n", "utf-8")
 
 
 def _plugin_paths() -> list[str]:
@@ -270,9 +297,25 @@ def _finish(fresh: Path) -> None:
         raise PluginInstallError(f"the plugins take {size >> 20} MiB installed; at most {MAX_BYTES >> 20} are taken")
 
 
-def _pip(arguments: Sequence[str], doing: str, *, offline: bool) -> None:
-    """Run pip apart from plugins that are installed already, wheels only."""
-    command = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+def _pip(arguments: Sequence[str], doing: str, *, offline: bool, first: Path | None = None) -> None:
+    """Run pip apart from plugins that are installed already, wheels only.
+
+    Args:
+        arguments: of pip.
+        doing: in words, for errors.
+        offline: ask no index.
+        first: a directory in which pip looks first for what is installed.
+    """
+    command = [
+        sys.executable,
+        "-I",
+        "-c",
+        _PIP,
+        str(first or ""),
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-cache-dir",
+    ]
     extra = ["--only-binary", ":all:", *(["--no-index"] if offline else [])]
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_TARGET")}
     try:

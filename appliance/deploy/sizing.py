@@ -67,7 +67,7 @@ def make_plan(config: Config, facts: HostFacts, services: Sequence[ServiceSpec] 
     Raises:
         PlanError: it does not fit, or the configuration contradicts itself.
     """
-    facts = _stated_facts(config, facts)
+    found, facts = facts, _stated_facts(config, facts)
     problems = check_topology(config)
     if facts.cpus <= 0:
         problems.append(f"[deploy] cpus: {facts.cpus:g} processors cannot run anything")
@@ -82,7 +82,8 @@ def make_plan(config: Config, facts: HostFacts, services: Sequence[ServiceSpec] 
     refused: PlanError | None = None
     for profile in candidates:
         try:
-            return _plan(config, facts, profile, reserve, services)
+            plan = _plan(config, facts, profile, reserve, services)
+            return structs.replace(plan, notes=(*plan.notes, *_more_than_found(facts, found)))
         except PlanError as error:  # what plugins add may leave room for the next smaller profile alone
             refused = error
     raise refused or PlanError(["no profile is defined"])
@@ -112,7 +113,7 @@ def _plan(
         services=planned,
         settings=tuple(settings),
         days=days,
-        notes=(*_address_notes(config), *stores.notes, *notes),
+        notes=(*_address_notes(config), *_memory_notes(facts), *stores.notes, *notes),
     )
 
 
@@ -337,6 +338,28 @@ def _store_settings(
     if stores.metadata == "postgres":
         settings += postgres_settings(services["postgres"])
     return settings
+
+
+def _memory_notes(facts: HostFacts) -> list[str]:
+    """What fits is never refused, but said when it is below what is stated."""
+    if facts.memory >= int(MINIMUM_MEMORY * (1 - TOLERANCE)):
+        return []
+    return [
+        f"This host has {size_text(facts.memory)}, and {size_text(MINIMUM_MEMORY)} is the stated minimum. It fits, "
+        "with nothing to spare: keep other things off it."
+    ]
+
+
+def _more_than_found(stated: HostFacts, found: HostFacts) -> list[str]:
+    """A plan for more than there is would be right elsewhere alone."""
+    more = [
+        f"{name}: {size_text(said)} where {size_text(had)} was found"
+        for name, said, had in (("memory", stated.memory, found.memory), ("disk", stated.disk, found.disk))
+        if said > had
+    ]
+    return (
+        [f"[deploy] states more than this host has ({'; '.join(more)}): right for another host alone."] if more else []
+    )
 
 
 def _address_notes(config: Config) -> list[str]:

@@ -8,6 +8,7 @@ from appliance.pipeline.pipeline import PipelineStatus
 from appliance.schedule import JobState
 from appliance.system.memory import ProcessMemory
 from appliance.system.schemas import (
+    BackupState,
     DeadLetterContent,
     DeadLetterItem,
     DeadLetterList,
@@ -77,6 +78,15 @@ class JobAnswer(Struct, frozen=True, kw_only=True):
     next_at: str
 
 
+class BackupAnswer(Struct, frozen=True, kw_only=True):
+    """Backups by schedule."""
+
+    scheduled: bool
+    last_good_at: str | None
+    last_error: str  # of the last try; "" when it was good
+    bytes: int  # of the last good one
+
+
 class SystemAnswer(Struct, frozen=True, kw_only=True):
     """`GET /api/v1/system`."""
 
@@ -93,6 +103,7 @@ class SystemAnswer(Struct, frozen=True, kw_only=True):
     jobs: list[JobAnswer]
     notifiers: list[NotifierState]
     problems: list[Problem]
+    backup: BackupAnswer | None  # null where the pipeline runs in another process
 
 
 class DeadLetterBody(Struct, frozen=True, kw_only=True):
@@ -154,6 +165,7 @@ def system_answer(state: SystemState, dropped: dict[str, int], client_dropped: d
         jobs=[_job(job) for job in state.jobs],
         notifiers=state.notifiers,
         problems=state.problems,
+        backup=_backup(state.backup) if state.backup is not None else None,
     )
 
 
@@ -173,6 +185,15 @@ def letter_detail(content: DeadLetterContent) -> DeadLetterDetail:
         body_bytes=content.body_bytes,
         cut=content.cut,
         problem=content.problem,
+    )
+
+
+def _backup(backup: BackupState) -> BackupAnswer:
+    return BackupAnswer(
+        scheduled=backup.scheduled,
+        last_good_at=_when(backup.last_good_at),
+        last_error=backup.last_error,
+        bytes=backup.bytes,
     )
 
 

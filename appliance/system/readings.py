@@ -20,7 +20,7 @@ from appliance.model import MICROSECONDS
 from appliance.system.certificate import Certificate
 from appliance.system.forecast import Sample
 from appliance.system.memory import MemoryUse
-from appliance.system.schemas import SystemState
+from appliance.system.schemas import BackupState, SystemState
 
 LAST_DELIVERIES: Final = 5  # tries that a notifier must have lost in a row, where its breaker does not say so
 # Of all that is refused, what the appliance refuses because it cannot keep up. What is refused for its sender's fault
@@ -39,14 +39,6 @@ class Disk(Struct, frozen=True, kw_only=True):
     free: int  # for us, without what is reserved for root
     total: int
     reserve: int  # below it ingest takes nothing
-
-
-class BackupState(Struct, frozen=True, kw_only=True):
-    """How backups stand, as whoever makes them says."""
-
-    scheduled: bool  # nobody is told of backups that were never asked for
-    last_good_at: int | None = None  # µs
-    last_error: str = ""
 
 
 class NotifierRecord(Struct, frozen=True, kw_only=True):

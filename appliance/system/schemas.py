@@ -115,6 +115,15 @@ class Undelivered(Struct, frozen=True, kw_only=True):
     rules: dict[str, int] = field(default_factory=dict[str, int])  # enabled ones, by the channel they tell
 
 
+class BackupState(Struct, frozen=True, kw_only=True):
+    """How backups stand, as whoever makes them says."""
+
+    scheduled: bool  # nobody is told of backups that were never asked for
+    last_good_at: int | None = None  # µs
+    last_error: str = ""  # of the last try; "" when it was good
+    bytes: int = 0  # of the last good one
+
+
 class SystemState(Struct, frozen=True, kw_only=True):
     """Everything at one moment."""
 
@@ -134,6 +143,7 @@ class SystemState(Struct, frozen=True, kw_only=True):
     problems: list[Problem]
     retention_days: int
     retention_bytes: int
+    backup: BackupState | None = None  # None: this process makes none
     conditions: list[str] = field(default_factory=list[str])  # names of those that are raised
 
 

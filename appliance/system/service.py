@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,6 +30,7 @@ from appliance.system.memory import ProcessMemory, process_memory
 from appliance.system.problems import find_problems, headline_of
 from appliance.system.retention import Retention
 from appliance.system.schemas import (
+    BackupState,
     CheckState,
     Headline,
     PluginState,
@@ -78,6 +79,7 @@ class SystemService:
         plugins: SystemPlugins,
         pipeline: Pipeline | None,
         alerts: AlertService | None = None,
+        backups: Callable[[], Awaitable[BackupState]] | None = None,
     ) -> None:
         """Wire up.
 
@@ -91,7 +93,9 @@ class SystemService:
             plugins: the plugin host.
             pipeline: None where it runs in another process.
             alerts: knows the channels and their breakers.
+            backups: how they stand; None where none are made.
         """
+        self._backups = backups
         self._database = database
         self._store = store
         self._clock = clock
@@ -216,6 +220,7 @@ class SystemService:
             conditions=[condition.key for condition in conditions],
             retention_days=self._config.retention.days,
             retention_bytes=self._config.retention.bytes,
+            backup=await self._backups() if self._backups is not None else None,
         )
 
     async def _spool_state(self) -> SpoolState:

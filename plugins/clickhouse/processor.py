@@ -30,7 +30,9 @@ def refuse_unfit_processor(cpuinfo: Path = CPUINFO, machine: str | None = None) 
         text = cpuinfo.read_text("ascii", "replace")
     except OSError:  # not Linux
         return
-    flags = next((line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags")), [])
+    flags = next(
+        (line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags")), list[str]()
+    )
     missing = [flag for flag in NEEDED if flag not in flags]
     if flags and missing:
         raise StoreUnavailableError(

@@ -60,4 +60,4 @@ async def test_a_disk_that_gets_short_of_room_is_left_its_reserve(serve, small_d
     assert len(running.records()) == statuses.count(200)
     free = subprocess.run(["df", "--output=avail", "-B1", str(small_disk)], capture_output=True, text=True, check=True)
     assert int(free.stdout.split()[-1]) > 1.9 * MIB
-    assert running.app.problems() == ["the spool is full: see why the pipeline stands still, or free disk"]
+    assert running.app.problems() == ["spool_full"]

@@ -26,9 +26,11 @@ def vps(built: None) -> Generator[Vps]:
 
 
 @pytest.fixture(scope="module")
-def site(vps: Vps) -> Site:
+def site(vps: Vps) -> Generator[Site]:
     install(vps)
-    return Site(vps)
+    made = Site(vps)
+    yield made
+    made.client.close()
 
 
 def test_events_go_through_both_servers_and_back(vps: Vps, site: Site) -> None:

@@ -46,8 +46,10 @@ def installed(vps: Vps) -> str:
 
 
 @pytest.fixture(scope="module")
-def site(vps: Vps, installed: str) -> Site:
-    return Site(vps)
+def site(vps: Vps, installed: str) -> Generator[Site]:
+    made = Site(vps)
+    yield made
+    made.client.close()
 
 
 def test_a_dry_run_on_a_fresh_machine_changes_nothing(vps: Vps) -> None:

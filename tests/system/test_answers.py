@@ -9,6 +9,7 @@ from litestar import get
 from litestar.testing import AsyncTestClient
 
 from appliance import app as wiring
+from appliance import dashboard
 from appliance.accounts.guards import UndeclaredRouteError
 from appliance.config import Config
 from appliance.data_dir import prepare_data_dir
@@ -51,6 +52,6 @@ def test_a_route_without_a_permission_is_named_before_anything_starts(
     async def forgotten() -> str:
         return ""
 
-    monkeypatch.setattr(wiring, "ROUTES", [*wiring.ROUTES, forgotten])
+    monkeypatch.setattr(dashboard, "ROUTES", [*dashboard.ROUTES, forgotten])
     with pytest.raises(UndeclaredRouteError, match=r"/forgotten .* does not say who may use it: give its handler opt="):
         made(tmp_path / "data")

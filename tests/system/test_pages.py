@@ -11,7 +11,9 @@ from appliance.pipeline.counts import add_counts, add_drops
 from appliance.pipeline.dead_letters import add
 from appliance.pipeline.wire import DeadRecord, Drop
 from appliance.spool import SpooledRecord, encode_record
+from appliance.system.schemas import BackupState
 from appliance.testing.rows import event_row
+from appliance.web.formats import size
 
 
 def dead(number: int, body: bytes = b'{"secret": "<script>alert(1)</script>"}') -> DeadRecord:
@@ -57,6 +59,26 @@ async def test_the_page_shows_figures_drops_plugins_and_problems(busy):
     ):
         assert words in text
     assert "2 records could not be processed" in text
+
+
+async def test_the_last_backup_is_shown_where_backups_are_made_by_schedule(busy):
+    state = BackupState(scheduled=True, last_good_at=busy.clock.now() - 3_600_000_000, bytes=5 << 20)
+
+    async def backups() -> BackupState:
+        return state
+
+    busy.system._backups = backups
+    async with await busy.signed_in(Role.ADMIN) as browser:
+        text = (await browser.get("/system")).text
+        assert "Last backup" in text
+        assert size(5 << 20) in text
+        assert "the last try failed" not in text
+        busy.system._kept = None
+        state = BackupState(scheduled=True, last_error="no room")
+        assert "the last try failed" in (await browser.get("/system")).text
+        busy.system._kept = None
+        state = BackupState(scheduled=False)
+        assert "Last backup" not in (await browser.get("/system")).text
 
 
 async def test_the_figures_alone_come_to_htmx(busy):

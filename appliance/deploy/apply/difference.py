@@ -13,6 +13,7 @@ from appliance.deploy.apply.prepare import APPLIED_CONFIG, Prepared
 from appliance.deploy.plan import size_text
 
 MAX_LINES: Final = 200  # of a file's difference; a first look needs no more, and the files lie in the release
+_PLAIN: Final = frozenset({"plugins.install", "plugins.directory", "plugins.disabled"})
 SETTINGS: Final = "settings.json"  # the configuration with masked secrets, kept to be compared with the next
 
 
@@ -49,7 +50,14 @@ def _first(prepared: Prepared) -> list[str]:
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     old, new = dict(_flat(before)), dict(_flat(after))
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return [f"config: {key}: {old.get(key, '(not set)')} → {new.get(key, '(not set)')}" for key in changed]
+    lines: list[str] = []
+    for key in changed:
+        # A plugin's own texts may be secrets, whatever their names; `shown` knows the telling names alone.
+        if key.startswith("plugins.") and key not in _PLAIN:
+            lines.append(f"config: {key}: {'set' if key not in old else 'removed' if key not in new else 'changed'}")
+        else:
+            lines.append(f"config: {key}: {old.get(key, '(not set)')} → {new.get(key, '(not set)')}")
+    return lines
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

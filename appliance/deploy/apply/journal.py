@@ -169,6 +169,7 @@ class Releases:
 
     def __init__(self, installation: Installation) -> None:
         self._root = installation.releases
+        self._backups = installation.backups
 
     @property
     def current(self) -> Release | None:
@@ -236,12 +237,15 @@ class Releases:
         return [release for release in reversed(self.all()) if self.fate(release) in (Fate.HALF, Fate.UNTOUCHED)]
 
     def prune(self) -> list[Release]:
-        """Remove what nobody will go back to; returns what was removed, its directory gone."""
+        """Remove what nobody will go back to, and its backups; returns what was removed, its directory gone."""
         current = self.current
         keep = {release.name for release in self.good()[:KEPT_RELEASES]} | {current.name if current else ""}
         recent = {release.name for release in self.all()[-KEPT_RELEASES:]}  # failed ones too: to see why
         gone = [release for release in self.all() if release.name not in keep | recent]
         for release in gone:
+            with contextlib.suppress(ApplyError):  # one whose record is damaged leaves its backup
+                if backup := release.record().backup:
+                    (self._backups / backup).unlink(missing_ok=True)
             shutil.rmtree(release.directory, ignore_errors=True)
         return gone
 

@@ -109,7 +109,7 @@ class Apply:
             write_file(staged.directory / difference.SETTINGS, settings, 0o600)
         if prepared.rendered.plan.target == "coolify":
             raise ApplyError(
-                'the target "coolify" is started by Coolify, not from here: write its files with `condev render --out DIR` '
+                'the target "coolify" is started by Coolify: write its files with `condev render --out DIR` '
                 "(docs/coolify.md)"
             )
         if not options.dry_run:

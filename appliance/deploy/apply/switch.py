@@ -23,10 +23,11 @@ STATELESS: Final = ("caddy", "cloudflared")  # they say "back in a moment" while
 ASIDE: Final = ".before-restore"  # where the data lie meanwhile that the version before cannot read
 SPOOL: Final = "spool"  # goes on behind the backup: its finished segments were kept
 KEPT_AS_THEY_ARE: Final = (
+    SPOOL,
     "plugins.d",
     "instance.key",
-    SPOOL,
-)  # of the data directory: the person's own, and what goes on
+)  # of the data directory, beside what the stores do not know
+STORE_FILES: Final = ("metadata", "clickhouse", "control.sock", "running.json")  # never beside others' data
 _CONDEV: Final = "from appliance.cli import main; main()"
 
 
@@ -215,7 +216,8 @@ def _restore(installation: Installation, compose: Compose, backup: str, say: Cal
         )
     compose.stop([state.service for state in compose.states() if state.service not in STATELESS])
     aside = installation.root / ASIDE
-    if not _is_restored(aside):
+    done = aside / "restored"  # from here on only what was set aside is sorted
+    if not done.is_file():
         say(f"restoring {backup}")
         _set_aside(installation, aside)
         file = installation.backups / backup
@@ -223,26 +225,21 @@ def _restore(installation: Installation, compose: Compose, backup: str, say: Cal
             os.chown(file, APPLIANCE_GROUP, APPLIANCE_GROUP)  # the container's user reads it
         # In the version that wrote those data, and on the stack's network, where a database may be.
         compose.run(CORE, ["restore", f"/{RESTORED}", "--replace"], volumes=[f"{file}:/{RESTORED}:ro,z"])
-        for name in KEPT_AS_THEY_ARE:
-            source, target = aside / "data" / name, installation.data / name
-            if source.exists() and name != SPOOL:
-                _remove(target)
-                source.rename(target)
-    if (aside / "data" / SPOOL).is_dir():  # last: it is what tells that all else is done
-        _remove(installation.data / SPOOL)
-        (aside / "data" / SPOOL).rename(installation.data / SPOOL)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _is_restored(aside: Path) -> bool:
-    """Whether an earlier try came to the point where only tidying up is left."""
-    return (aside / "data").is_dir() and not (aside / "data" / SPOOL).exists()
+        write_file(done, b"", 0o600)
+    _remove(installation.data / "restored")  # config.toml and secrets of the backup: this host has its own
+    for source in sorted((aside / "data").iterdir()):
+        target = installation.data / source.name
+        if source.name in KEPT_AS_THEY_ARE or not (target.exists() or source.name.startswith(STORE_FILES)):
+            _remove(target)
+            source.rename(target)
+    gone = aside.with_name(f"{ASIDE}.done")
+    _remove(gone)
+    aside.rename(gone)
+    _remove(gone)
 
 
 def _set_aside(installation: Installation, aside: Path) -> None:
     """Empty directories for the stores: what a newer version made of them, an older one does not even open."""
-    if not (aside / "data").exists():
-        (installation.data / SPOOL).mkdir(mode=0o700, exist_ok=True)
     aside.mkdir(mode=0o700, exist_ok=True)
     for name in ("postgres", "clickhouse-data", "data"):  # data last: with it there, all are
         place, old = installation.root / name, aside / name

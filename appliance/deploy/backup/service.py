@@ -22,7 +22,7 @@ from appliance.model import MICROSECONDS
 from appliance.pipeline.boundary import PauseError
 from appliance.schedule import Job
 from appliance.secret import Secret
-from appliance.system.readings import BackupState
+from appliance.system.schemas import BackupState
 
 STATE_FILE: Final = "backup.json"
 # A day's backup may take as long as a night: 100 GB at 10 MB/s are under three hours.
@@ -106,6 +106,7 @@ class Backups:
             scheduled=self._settings.schedule != "off",
             last_good_at=state.last_good_at,
             last_error=state.last_error,
+            bytes=state.last_bytes,
         )
 
     async def _make(self, state: ScheduledState) -> tuple[Path, Manifest]:

@@ -20,6 +20,7 @@ from appliance.deploy.doctor.mail_advice import MailAdvice
 from appliance.hookspecs import HealthCheck, HttpClient, Notifier
 
 MAX_TEXT: Final = 4 << 20  # /proc/net/tcp of a busy host has 150 bytes a connection; cpuinfo of 256 cores 400 KB
+PROJECT: Final = "condev"  # our Compose project
 CONNECT_SECONDS: Final = 5.0  # a SYN and two retransmissions: what has not answered by then is blocked
 
 
@@ -32,6 +33,14 @@ class Probes(Struct, frozen=True, kw_only=True):
     # Port as people know it → port to connect to.
     smtp_ports: Mapping[int, int] = field(default_factory=lambda: {25: 25, 465: 465, 587: 587, 2525: 2525})
     seconds: float = CONNECT_SECONDS  # for one connection
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str]) -> Probes:
+        """The real places, with the ports that the same variables give the rendered compose.yaml."""
+        return cls(
+            http_port=_port(environ.get("CONDEV_HTTP_PORT", ""), 80),
+            https_port=_port(environ.get("CONDEV_HTTPS_PORT", ""), 443),
+        )
 
 
 class DoctorContext:
@@ -52,7 +61,7 @@ class DoctorContext:
         engine: EngineApi | None = None,
         probes: Probes | None = None,
         resolver: Resolver = resolve,
-        seconds: float = 12.0,
+        seconds: float = 9.0,
     ) -> None:
         """Look at nothing yet.
 
@@ -81,9 +90,11 @@ class DoctorContext:
         self.notifiers: Final = notifiers
         self.health_checks: Final = tuple(health_checks)
         self.engine: Final = engine or EngineApi.of_environment(self.environ)
-        self.probes: Final = probes or Probes()
+        self.probes: Final = probes or Probes.of_environment(self.environ)
         self.resolver: Final = resolver
         self.seconds: Final = seconds
+        # Compose lets the same variable go before the name in compose.yaml.
+        self.project: Final = self.environ.get("COMPOSE_PROJECT_NAME") or PROJECT
         self.mail_advice: MailAdvice | None = None  # set by the checks of mail
         self._engine_facts: asyncio.Task[EngineFacts] | None = None
 
@@ -133,3 +144,9 @@ class DoctorContext:
         """A number under /proc/sys, such as "net/ipv4/ip_unprivileged_port_start"."""
         text = self.text(f"proc/sys/{name}").strip()
         return int(text) if text.lstrip("-").isdigit() else None
+
+
+def _port(text: str, default: int) -> int:
+    """The port of "8080" or "127.0.0.1:8080", as Compose understands them."""
+    number = text.rpartition(":")[2]
+    return int(number) if number.isdigit() else default

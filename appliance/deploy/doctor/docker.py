@@ -29,6 +29,8 @@ async def check_engine(context: DoctorContext) -> list[Finding]:
     try:
         engine = await context.engine_facts()
     except EngineError as error:
+        if context.config.deploy.target == "coolify":  # asked in a container that Coolify made: it has no socket
+            return [say.ok("docker", "Not looked at: Coolify looks after the engine.")]
         return [_unreachable(context, error)]
     info = engine.info
     findings = [*_version(engine), *_kind(context, engine)]
@@ -56,6 +58,8 @@ async def check_engine(context: DoctorContext) -> list[Finding]:
 
 async def check_compose(context: DoctorContext) -> list[Finding]:
     """A Compose of version 2: in our image as docker-compose, on a host usually as a plug-in of docker."""
+    if context.config.deploy.target == "coolify":
+        return [say.ok("compose", "Not looked at: Coolify brings its own.")]
     try:
         version = (await _output(*find_program(), "version", "--short")).removeprefix("v")
     except ApplyError:

@@ -15,20 +15,21 @@ from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.engine_api import EngineError
 from appliance.deploy.doctor.findings import Finding, Reporter
 from appliance.deploy.doctor.knock import PROOF_PATH, Answered, ask, listener
-from appliance.deploy.doctor.ports import PROJECT, listeners, publisher
+from appliance.deploy.doctor.ports import listeners, publisher
 from appliance.deploy.topology import domain as domain_of
 from appliance.instance import prove
 
 say: Final = Reporter("network")
 
-Seen = Literal["ours", "ours, untrusted", "stranger", "silent"]
+# unproven: somebody answers who may be we: our own proxy or a CDN in front of what is down, or not started yet.
+Seen = Literal["ours", "ours, untrusted", "unproven", "stranger", "silent"]
 DNS_MEND: Final = "At whoever keeps your DNS: an A record of {domain} with this machine's public address."
 OUTSIDE: Final = "This was asked from the machine itself: whether your provider's firewall lets others in is not seen."
 
 
 async def check_domain(context: DoctorContext) -> list[Finding]:
     """`[deploy] domain` resolves, and each of its addresses leads here."""
-    domain = domain_of(context.config)
+    domain = _as_in_dns(domain_of(context.config))
     if not domain or _is_address(domain) or context.config.deploy.target not in {"compose", "behind-proxy"}:
         return []
     try:
@@ -91,7 +92,7 @@ async def _is_ours(context: DoctorContext) -> bool:
         container = publisher(await context.engine_facts(), context.probes.http_port)
     except EngineError:
         return False
-    return container is not None and container.project == PROJECT
+    return container is not None and container.project == context.project
 
 
 def _is_taken(context: DoctorContext) -> bool:
@@ -103,7 +104,9 @@ async def _ask_listener(context: DoctorContext, domain: str, address: str, port:
         answer = await ask(address, port, domain, f"{PROOF_PATH}{token}", seconds=context.probes.seconds)
     except OSError:
         return "silent"
-    return "ours" if token.encode() in answer.body else "stranger"
+    if token.encode() in answer.body:
+        return "ours"
+    return "unproven" if _proves_nothing(answer) else "stranger"
 
 
 async def _ask_stack(context: DoctorContext, domain: str, address: str) -> Seen:
@@ -112,18 +115,22 @@ async def _ask_stack(context: DoctorContext, domain: str, address: str) -> Seen:
     try:
         expected = prove(context.data_dir, nonce)
     except OSError:  # a stack of before it had a key: nothing to tell it by
-        return "silent"
-    answers: list[Answered] = []
+        return "unproven"
     for port, tls in ((context.probes.https_port, True), (context.probes.http_port, False)):
+        path = f"/healthz?nonce={nonce}"
         try:
-            path = f"/healthz?nonce={nonce}"
-            answers.append(await ask(address, port, domain, path, tls=tls, seconds=context.probes.seconds / 2))
+            answer = await ask(address, port, domain, path, tls=tls, seconds=context.probes.seconds / 2)
         except OSError:
             continue
-        if expected.encode() in answers[-1].body:
-            return "ours" if answers[-1].trusted else "ours, untrusted"
-    # Our own proxy before a core that is down, and an appliance that cannot prove itself, are no strangers.
-    return "stranger" if any(one.status < 500 and b'"ok":true' not in one.body for one in answers) else "silent"
+        if expected.encode() in answer.body:
+            return "ours" if answer.trusted else "ours, untrusted"
+        return "unproven" if _proves_nothing(answer) else "stranger"
+    return "unproven"  # a proxy of ours that is down, or an address that is another's
+
+
+def _proves_nothing(answer: Answered) -> bool:
+    """A proxy in front of a service that is down, or on its way to HTTPS; an appliance from before the proof."""
+    return answer.status >= 500 or 300 <= answer.status < 400 or b'"ok":true' in answer.body
 
 
 def _judged(domain: str, seen: dict[str, Seen], own: frozenset[str]) -> list[Finding]:
@@ -131,7 +138,8 @@ def _judged(domain: str, seen: dict[str, Seen], own: frozenset[str]) -> list[Fin
     strangers = [address for address, who in seen.items() if who == "stranger"]
     silent = [address for address, who in seen.items() if who == "silent"]
     findings: list[Finding] = []
-    others = [*strangers, *silent]
+    unproven = [address for address, who in seen.items() if who == "unproven"]
+    others = [*strangers, *silent, *unproven]
     if ours and others:
         findings.append(
             say.warn(
@@ -150,6 +158,8 @@ def _judged(domain: str, seen: dict[str, Seen], own: frozenset[str]) -> list[Fin
                 DNS_MEND.format(domain=domain) + " If a CDN stands in between, let it pass HTTP to this machine.",
             )
         )
+    elif unproven:
+        findings.append(_not_reached(domain, unproven))
     elif silent:
         findings.append(_by_address_alone(domain, silent, own, tried=True))
     else:
@@ -180,6 +190,10 @@ def _by_address_alone(domain: str, addresses: list[str], own: frozenset[str], *,
             "Nobody reaches this appliance under its name, and no certificate is issued.",
             DNS_MEND.format(domain=domain),
         )
+    return _not_reached(domain, addresses)
+
+
+def _not_reached(domain: str, addresses: list[str]) -> Finding:
     return say.warn(
         "domain-not-reached",
         f"{domain} is {', '.join(addresses)}; whether that leads here could not be seen from this machine.",
@@ -187,6 +201,14 @@ def _by_address_alone(domain: str, addresses: list[str], own: frozenset[str], *,
         " its own people back (no hairpin NAT), this is normal.",
         "Open TCP 80 and 443 to this machine in your provider's firewall, and try the address from elsewhere.",
     )
+
+
+def _as_in_dns(name: str) -> str:
+    """A name with other letters in the form that DNS and HTTP have for it; one without such a form as it is."""
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:  # a label that is empty or too long: DNS says that there is none
+        return name.encode("ascii", "replace").decode("ascii")
 
 
 def _is_address(text: str) -> bool:

@@ -38,6 +38,15 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+async def is_known(host: str, seconds: float) -> bool:
+    """Whether a name has an address, found out within some seconds: a resolver that is away answers after twenty."""
+    try:
+        async with asyncio.timeout(seconds):
+            return bool(await resolve(host, 0))
+    except OSError:
+        return False
+
+
 async def ask(address: str, port: int, host: str, path: str, *, tls: bool = False, seconds: float = 5.0) -> Answered:
     """One GET to one address, under a name.
 

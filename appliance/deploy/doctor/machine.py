@@ -11,7 +11,6 @@ from typing import Final
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.engine_api import EngineError
 from appliance.deploy.doctor.findings import Finding, Reporter, size
-from appliance.deploy.doctor.ports import PROJECT
 from appliance.deploy.doctor.processors import EngineKind, check_processor
 from appliance.deploy.host_facts import HostFacts, detect
 from appliance.deploy.needs import MINIMUM_MEMORY, TOLERANCE
@@ -60,7 +59,37 @@ async def check_memory(context: DoctorContext) -> list[Finding]:
                 "Use a host with 1 GiB or more; `condev plan --memory 1g` shows what that gives.",
             )
         ]
-    return [say.ok("memory", f"{size(facts.memory)} for this host's part: profile {plan.profile}.")]
+    if plan.facts.memory > facts.memory * (1 + TOLERANCE):
+        return [
+            say.warn(
+                "memory-overstated",
+                f"[deploy] memory says {size(plan.facts.memory)}; this host has {size(facts.memory)}.",
+                "The services' limits add up to more than there is: under load the kernel kills one of them.",
+                "Take the key out: the host's own memory is found.",
+            )
+        ]
+    planned = f", {size(plan.facts.memory)} of it planned with" if plan.facts.memory < facts.memory else ""
+    return [say.ok("memory", f"{size(facts.memory)}{planned}: profile {plan.profile}.")]
+
+
+async def check_cpu_limits(context: DoctorContext) -> list[Finding]:
+    """Docker makes no container that may use more processors than the host has."""
+    try:
+        count = int((await context.engine_facts()).info.get("NCPU") or 0)
+        plan = make_plan(context.config, await asyncio.to_thread(host_facts, context))
+    except (EngineError, PlanError):
+        return []  # said by others
+    above = [service.name for service in plan.services if service.cpus > count]
+    if not count or not above:
+        return []
+    return [
+        say.error(
+            "cpus-overstated",
+            f"The plan counts on {plan.facts.cpus:g} processors; Docker's engine has {count}.",
+            f"Docker refuses to make {', '.join(above)}.",
+            "Take [deploy] cpus out: the host's own are found.",
+        )
+    ]
 
 
 async def check_memory_in_use(context: DoctorContext) -> list[Finding]:
@@ -155,7 +184,7 @@ async def check_kernel(context: DoctorContext) -> list[Finding]:
     return [say.ok("kernel", f"{release}.")]
 
 
-CHECKS: Final = (check_memory, check_memory_in_use, check_swap, check_cpus, check_disk, check_kernel)
+CHECKS: Final = (check_memory, check_memory_in_use, check_swap, check_cpus, check_cpu_limits, check_disk, check_kernel)
 
 
 def host_facts(context: DoctorContext) -> HostFacts:
@@ -268,4 +297,4 @@ async def _is_running(context: DoctorContext) -> bool:
         containers = (await context.engine_facts()).containers
     except EngineError:
         return False
-    return any(one.project == PROJECT and one.state == "running" for one in containers)
+    return any(one.project == context.project and one.state == "running" for one in containers)

@@ -11,7 +11,7 @@ from typing import Final
 
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.findings import Finding, Reporter
-from appliance.deploy.doctor.knock import Knocked, greeting
+from appliance.deploy.doctor.knock import Knocked, greeting, is_known
 from appliance.deploy.doctor.mail_advice import PORTS, MailAdvice, advise
 from appliance.hookspecs import CheckStep, DeliveryError, Notifier
 
@@ -19,6 +19,7 @@ say: Final = Reporter("mail")
 
 IMPLICIT_TLS: Final = 465
 RESEND: Final = "https://api.resend.com"
+NAME_SHARE: Final = 0.6  # as in `network`
 CHECK_SECONDS: Final = 8.0  # a notifier's own check: name, connection, TLS, signing in
 
 
@@ -50,10 +51,12 @@ CHECKS: Final = (check_mail,)
 
 
 async def _ports(context: DoctorContext) -> dict[int, Knocked]:
-    probes = context.probes
+    probes, host = context.probes, context.config.doctor.smtp_host
+    if not await is_known(host, probes.seconds * NAME_SHARE):
+        return dict.fromkeys(probes.smtp_ports, "unresolved")
     found = await asyncio.gather(
         *(
-            greeting(context.config.doctor.smtp_host, actual, tls=port == IMPLICIT_TLS, seconds=probes.seconds)
+            greeting(host, actual, tls=port == IMPLICIT_TLS, seconds=probes.seconds)
             for port, actual in probes.smtp_ports.items()
         )
     )

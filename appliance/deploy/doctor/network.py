@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,10 +13,12 @@ from msgspec import Struct
 
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.findings import Finding, Reporter
+from appliance.deploy.doctor.knock import is_known
 from appliance.hookspecs import DeliveryError
 
 say: Final = Reporter("network")
 
+NAME_SHARE: Final = 0.6  # of the time for a connection: both together stay below a check's deadline
 SKEW_NOTICED: Final = 30.0  # seconds: one step of the codes of a second factor
 SKEW_HARMFUL: Final = 600.0  # certificates just issued are not valid yet, signed requests are refused
 
@@ -32,7 +35,10 @@ class Reached(Struct, frozen=True, kw_only=True):
 async def check_https(context: DoctorContext) -> list[Finding]:
     """The places of `[doctor] https` answer, with certificates that this machine trusts; and what time they have."""
     found = await asyncio.gather(*(_reach(context, url) for url in dict.fromkeys(context.config.doctor.https)))
-    findings = [_failed(one) for one in found if one.error]
+    findings = [
+        _failed(kind, [one for one in found if one.error and _kind(one) == kind])
+        for kind in dict.fromkeys(_kind(one) for one in found if one.error)
+    ]
     if reached := [one.host for one in found if not one.error]:
         findings.append(say.ok("https", f"{', '.join(reached)} can be reached."))
     skews = [one.skew for one in found if one.skew is not None]
@@ -44,6 +50,9 @@ CHECKS: Final = (check_https,)
 
 async def _reach(context: DoctorContext, url: str) -> Reached:
     host = urlsplit(url).hostname or url
+    direct = not context.config.outbound.proxy  # a proxy looks names up itself
+    if direct and not await is_known(host, context.probes.seconds * NAME_SHARE):
+        return Reached(host=host, stage="dns", error=f"{host} could not be resolved.")
     try:
         answer = await context.http.request("GET", url, timeout=context.probes.seconds, trusted=True)
     except DeliveryError as error:
@@ -59,24 +68,30 @@ def _skew(date: str, now: float) -> float | None:
         return None
 
 
-def _failed(one: Reached) -> Finding:
-    if one.stage == "tls":
+def _kind(one: Reached) -> str:
+    """How it failed; what failed alike is one finding."""
+    return one.stage if one.stage in {"tls", "dns"} else ""
+
+
+def _failed(kind: str, ones: Sequence[Reached]) -> Finding:
+    fact = " ".join(one.error for one in ones)
+    if kind == "tls":
         return say.warn(
             "https-not-trusted",
-            one.error,
+            fact,
             "Somebody reads along (a company's proxy), the list of authorities is old, or the clock is wrong.",
             "Install ca-certificates, set the clock, or give the proxy's authority to the system.",
         )
-    if one.stage == "dns":
+    if kind == "dns":
         return say.warn(
             "dns-broken",
-            one.error,
+            f"These names could not be resolved: {', '.join(one.host for one in ones)}.",
             "Certificates, images and mail need names. If the rest of doctor says the same, this machine has no DNS.",
             "Look into /etc/resolv.conf; `getent hosts` with the name says what this machine knows.",
         )
     return say.warn(
         "https-blocked",
-        one.error,
+        fact,
         "Certificates come from acme-v02.api.letsencrypt.org and images from a registry: without them there is no"
         " automatic HTTPS, or no upgrade.",
         "Allow outgoing TCP 443, or set [outbound] proxy. Without a way out: --offline, and certificates of your own."

@@ -11,7 +11,6 @@ from msgspec import Struct
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.engine_api import Container, EngineError
 from appliance.deploy.doctor.findings import Finding, Reporter
-from appliance.deploy.doctor.ports import PROJECT
 
 say: Final = Reporter("platforms")
 
@@ -43,7 +42,7 @@ PROXIES: Final = (
 async def check_platforms(context: DoctorContext) -> list[Finding]:
     """Whether another platform or proxy is at home here, and whether the target fits that."""
     try:
-        containers = [one for one in (await context.engine_facts()).containers if one.project != PROJECT]
+        containers = [one for one in (await context.engine_facts()).containers if one.project != context.project]
     except EngineError:
         containers = []
     running = [one for one in containers if one.state == "running"]

@@ -19,7 +19,6 @@ from appliance.deploy.doctor.findings import Finding, Reporter
 
 say: Final = Reporter("ports")
 
-PROJECT: Final = "condev"  # our Compose project
 LISTENING: Final = "0A"  # TCP_LISTEN in /proc/net/tcp
 MAX_PROCESSES: Final = 20_000  # looked through for the owner of a socket
 
@@ -40,7 +39,7 @@ async def check_ports(context: DoctorContext) -> list[Finding]:
     engine = await _engine(context)
     findings = await asyncio.to_thread(_all_taken, context, wanted, engine)
     return [*findings, *_unprivileged(context, engine, min(wanted))] or [
-        say.ok("ports", f"{' and '.join(str(port) for port in wanted)} are free, or our own proxy's.")
+        say.ok("ports", f"{' and '.join(str(port) for port in wanted)}: free, or our own proxy's.")
     ]
 
 
@@ -56,7 +55,7 @@ async def check_firewall(context: DoctorContext) -> list[Finding]:
             f"{port.port}/{port.protocol} ({container.name})"
             for container in engine.containers
             for port in container.published
-            if not _is_local(port.address) and not (container.project == PROJECT and port.port in meant)
+            if not _is_local(port.address) and not (container.project == context.project and port.port in meant)
         }
     )
     if not open_ports:
@@ -81,7 +80,7 @@ def published_ports(context: DoctorContext) -> list[int]:
     """What the rendered stack publishes on the host."""
     deploy = context.config.deploy
     if deploy.target == "compose":
-        return [context.probes.http_port, context.probes.https_port]
+        return [context.probes.http_port, *([context.probes.https_port] if deploy.tls != "off" else [])]
     return [deploy.port] if deploy.target == "behind-proxy" else []
 
 
@@ -134,7 +133,7 @@ def _all_taken(context: DoctorContext, wanted: list[int], engine: EngineFacts | 
 
 def _taken(context: DoctorContext, port: int, found: list[Listener], engine: EngineFacts | None) -> Finding | None:
     container = publisher(engine, port)
-    if container is not None and container.project == PROJECT:
+    if container is not None and container.project == context.project:
         return None
     if not found and container is None:
         return None

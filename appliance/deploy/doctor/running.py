@@ -18,7 +18,6 @@ from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.engine_api import Container, EngineError
 from appliance.deploy.doctor.findings import Finding, Reporter, size
 from appliance.deploy.doctor.machine import host_facts
-from appliance.deploy.doctor.ports import PROJECT
 from appliance.deploy.plan import Plan, PlanError
 from appliance.deploy.sizing import make_plan
 from appliance.hookspecs import HealthCheck, HealthResult
@@ -27,7 +26,7 @@ from appliance.running_file import read_running
 say: Final = Reporter("running")
 
 MANY_RESTARTS: Final = 3  # one is an upgrade of the engine, two bad luck
-CORE_SECONDS: Final = 8.0  # core may be in the middle of a merge; sizes of all tables are asked for
+CORE_SECONDS: Final = 6.0  # sizes of all tables are asked for, perhaps in the middle of a merge
 HEALTH_SECONDS: Final = 8.0  # a plugin's own check
 # What config.toml calls it → what the engine calls it.
 ENGINE_NAMES: Final = {
@@ -107,7 +106,7 @@ async def stack_containers(context: DoctorContext) -> list[Container]:
         containers = (await context.engine_facts()).containers
     except EngineError:
         return []
-    return [one for one in containers if one.project == PROJECT and one.service]
+    return [one for one in containers if one.project == context.project and one.service]
 
 
 def _plan(context: DoctorContext) -> Plan | None:

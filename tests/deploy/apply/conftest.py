@@ -79,6 +79,9 @@ class FileCompose(Compose):
             raise EngineError("docker compose up: container condev-core-1 is unhealthy")
         if data > 1 and "reads-two" not in self._text(()):
             raise EngineError("docker compose up: the data are of a newer version")
+        write_running(  # as a core that came up does
+            self.root / "data", Running(version="1", started_at=1, revision=str(data), event_store=1)
+        )
 
     def stop(self, services: Sequence[str]) -> None:
         for name in services:

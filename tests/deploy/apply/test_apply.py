@@ -274,8 +274,11 @@ def test_a_rollback_twice_goes_two_releases_back_and_no_further(house: House) ->
 def test_old_releases_are_pruned_and_the_ones_to_go_back_to_are_kept(house: House) -> None:
     for number in range(9):
         house.write(f"number {number}")
-        house.apply()
+        house.apply(backup="always")
     assert len(Releases(house.installation).all()) == 5
+    assert {path.name for path in house.installation.backups.iterdir()} == {
+        release.record().backup for release in Releases(house.installation).all()
+    }
     assert house.check_whole() == "number 8"
 
 

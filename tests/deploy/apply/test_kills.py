@@ -157,6 +157,8 @@ def test_an_upgrade_that_migrates_for_good_killed_anywhere_ends_in_either_with_d
         house.ran()
         (root / "data" / "spool").mkdir()
         (root / "data" / "spool" / "accepted").write_text("x")
+        (root / "data" / "plugins.d").mkdir()
+        (root / "data" / "plugins.d" / "mine.py").write_text("x")
         house.schemas = TWO_ALONE
         house.write("two reads-two")
 
@@ -165,6 +167,7 @@ def test_an_upgrade_that_migrates_for_good_killed_anywhere_ends_in_either_with_d
         assert house.check_whole() == "two reads-two"
         assert (root / "data" / "schema").read_text() == "2"
         assert (root / "data" / "spool" / "accepted").exists()
+        assert (root / "data" / "plugins.d" / "mine.py").exists()
 
     assert every_kill(house, before, house.apply, after) > 40
 
@@ -177,6 +180,8 @@ def test_one_that_fails_after_such_a_migration_killed_anywhere_has_its_old_data_
         house.ran()
         (root / "data" / "spool").mkdir()
         (root / "data" / "spool" / "accepted").write_text("x")
+        (root / "data" / "plugins.d").mkdir()
+        (root / "data" / "plugins.d" / "mine.py").write_text("x")
         house.schemas = TWO_ALONE
         house.write("broken reads-two")
 
@@ -186,7 +191,9 @@ def test_one_that_fails_after_such_a_migration_killed_anywhere_has_its_old_data_
         schema = root / "data" / "schema"
         assert not schema.exists() or schema.read_text() == "1"
         assert (root / "data" / "spool" / "accepted").exists()
+        assert (root / "data" / "plugins.d" / "mine.py").exists()
         assert not (root / ".before-restore").exists()
+        assert not (root / ".before-restore.done").exists()
 
     assert every_kill(house, before, house.apply, after) > 60
 

@@ -108,6 +108,20 @@ def test_a_wheel_is_taken_and_what_it_needs_of_the_appliance_is_not_installed_ag
     assert not (tmp_path / "plugins" / "httpx").exists()
 
 
+def test_what_the_image_leaves_out_of_its_own_dependencies_is_not_brought_by_a_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the image, which lacks pandas though chdb-core names it."""
+    info = tmp_path / "own" / "condev_engine-1.0.dist-info"
+    info.mkdir(parents=True)
+    described = "Metadata-Version: 2.1\nName: condev-engine\nVersion: 1.0\nRequires-Dist: left-out-of-the-image\n"
+    (info / "METADATA").write_text(described)
+    monkeypatch.syspath_prepend(str(tmp_path / "own"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    wheel = make_wheel(tmp_path, "condev-x", "1.2", "condev-engine")
+    assert [one.name for one in install([wheel.name], tmp_path, tmp_path / "plugins")] == ["condev-x"]
+
+
 def test_a_plugin_that_needs_another_version_of_what_the_appliance_has_is_refused(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, "condev-x", "1.2", "msgspec<0.1")
     with pytest.raises(PluginInstallError, match="msgspec"):

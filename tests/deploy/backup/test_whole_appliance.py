@@ -114,6 +114,24 @@ def test_a_restore_says_what_is_in_its_way_and_replaces_when_told(
     appliance.check_log()
 
 
+def test_a_scheduled_backup_is_made_read_back_and_shown(serve, owner, tmp_path: Path):
+    appliance = serve(
+        environ=SECRET, config='[backup]\nschedule = "daily"\npassphrase = { env = "CONDEV_BACKUP_PASSPHRASE" }\n'
+    )
+    appliance.start()
+
+    def shown() -> dict[str, object]:
+        return appliance.get("/api/v1/system", owner.token)["backup"]
+
+    appliance.wait_until(lambda: shown()["last_good_at"] is not None, "a backup by schedule", 90)
+    assert (shown()["scheduled"], shown()["last_error"]) == (True, "")
+    (made,) = (appliance.data_dir / "backups").iterdir()
+    assert made.stat().st_size == shown()["bytes"]
+    assert "all right" in appliance.verb("backup", "verify", str(made))
+    appliance.stop()
+    appliance.check_log()
+
+
 def test_an_appliance_does_not_start_on_half_a_restore(serve, tmp_path: Path):
     appliance = serve()
     (appliance.data_dir / "restore.incomplete").write_text("x")

@@ -10,7 +10,7 @@ import pytest
 from appliance.deploy.doctor import docker
 from appliance.deploy.doctor.engine_api import EngineApi
 
-from .conftest import EngineState, HostTree, MakeContext, codes, only
+from .conftest import EngineState, HostTree, MakeContext, codes, configured, only
 
 Engine = tuple[EngineApi, EngineState]
 
@@ -22,6 +22,13 @@ async def test_a_current_engine_is_all_right(make_context: MakeContext) -> None:
 async def test_no_docker_at_all(make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context(engine=EngineApi(f"unix://{tmp_path / 'none.sock'}"))
     assert only(await docker.check_engine(context), "docker-missing").level == "error"
+
+
+async def test_on_coolify_nobody_needs_the_engine(make_context: MakeContext, tmp_path: Path) -> None:
+    config = configured(deploy={"target": "coolify"})
+    context = make_context(config=config, engine=EngineApi(f"unix://{tmp_path / 'none.sock'}"))
+    found = [*await docker.check_engine(context), *await docker.check_compose(context)]
+    assert [(one.code, one.level) for one in found] == [("docker", "ok"), ("compose", "ok")]
 
 
 async def test_a_docker_that_is_installed_and_does_not_run(

@@ -31,16 +31,16 @@ def leads_to(*addresses: str):
 
 
 @asynccontextmanager
-async def stranger(address: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncGenerator[None]:
+async def stranger(address: str, port: int, status: str = "200 OK") -> AsyncGenerator[None]:
     """Somebody else's web server."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello".encode())
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, address, port, ssl=tls)
+    server = await asyncio.start_server(answer, address, port)
     yield
     server.close()
     await server.wait_closed()
@@ -74,10 +74,29 @@ async def test_a_name_without_an_address(make_context: MakeContext) -> None:
     assert "no-such-name.invalid" in found.mend
 
 
+async def test_a_name_in_other_letters_is_asked_for_as_dns_has_it(make_context: MakeContext) -> None:
+    asked: list[str] = []
+
+    async def resolver(host: str, _port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    for name in ("überwachung.example.com", "a..b.example.com"):
+        await domain.check_domain(make_context(config=configured(deploy={"domain": name}), resolver=resolver))
+    assert asked == ["xn--berwachung-8db.example.com", "a..b.example.com"]
+
+
 async def test_a_domain_at_which_another_server_answers(make_context: MakeContext) -> None:
     context = make_context(config=SITE, resolver=leads_to("127.0.0.2"))
     async with stranger("127.0.0.2", context.probes.http_port):
         assert only(await domain.check_domain(context), "domain-answers-elsewhere").level == "error"
+
+
+async def test_a_cdn_that_sends_to_https_proves_nothing(make_context: MakeContext, host: HostTree) -> None:
+    host.write("proc/net/fib_trie", "  |-- 8.8.4.4\n     /32 host LOCAL\n")
+    context = make_context(config=SITE, resolver=leads_to("127.0.0.2"))
+    async with stranger("127.0.0.2", context.probes.http_port, "301 Moved Permanently"):
+        assert codes(await domain.check_domain(context)) == ["domain-not-reached"]
 
 
 async def test_a_second_record_that_leads_elsewhere(make_context: MakeContext) -> None:
@@ -155,6 +174,16 @@ async def test_a_stack_at_whose_address_another_server_answers(
     make_key(tmp_path)
     async with stranger("127.0.0.1", context.probes.http_port):
         assert codes(await domain.check_domain(context)) == ["domain-answers-elsewhere"]
+
+
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "308 Permanent Redirect"])
+async def test_our_own_proxy_before_a_service_that_is_down_is_no_stranger(
+    make_context: MakeContext, engine: Engine, tmp_path: Path, status: str
+) -> None:
+    context = of_a_stack(make_context, engine, tmp_path, free_port(), free_port())
+    make_key(tmp_path)
+    async with stranger("127.0.0.1", context.probes.http_port, status):
+        assert codes(await domain.check_domain(context)) == ["domain-not-reached"]
 
 
 async def test_a_certificate_that_browsers_do_not_trust_is_said(

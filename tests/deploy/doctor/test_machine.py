@@ -42,6 +42,22 @@ async def test_a_configuration_that_makes_no_stack_is_said(make_context: MakeCon
     assert "subnet" in found.fact
 
 
+async def test_a_host_smaller_than_configured_is_a_warning_and_a_larger_one_is_not(make_context: MakeContext) -> None:
+    larger = make_context(config=configured(deploy={"memory": 4 * GIB}))
+    assert only(await machine.check_memory(larger), "memory-overstated").level == "warning"
+    smaller = make_context(config=configured(deploy={"memory": GIB}))
+    assert "1.0 GiB of it planned with" in only(await machine.check_memory(smaller), "memory").fact
+
+
+async def test_more_processors_than_docker_has_are_an_error(make_context: MakeContext, engine: Engine) -> None:
+    engine[1].info["NCPU"] = 2
+    assert await machine.check_cpu_limits(make_context(config=configured(deploy={"cpus": 2.0}))) == []
+    context = make_context(config=configured(deploy={"cpus": 8.0, "memory": 16 * GIB}))
+    assert "clickhouse" in only(await machine.check_cpu_limits(context), "cpus-overstated").consequence
+    engine[1].info["NCPU"] = 8
+    assert await machine.check_cpu_limits(make_context(config=context.config)) == []
+
+
 async def test_memory_that_others_hold_is_a_warning(host: HostTree, make_context: MakeContext) -> None:
     host.write("proc/meminfo", meminfo(2 * GIB, available=GIB // 2))
     found = only(await machine.check_memory_in_use(make_context()), "memory-in-use")

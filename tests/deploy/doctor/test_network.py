@@ -12,7 +12,7 @@ from email.utils import formatdate
 import pytest
 import trustme
 
-from appliance.deploy.doctor import network
+from appliance.deploy.doctor import Probes, knock, network
 from appliance.http_client import GuardedHttpClient
 
 from .conftest import MakeContext, codes, configured, free_port, only
@@ -85,8 +85,22 @@ async def test_a_place_that_does_not_answer_is_blocked(make_context: MakeContext
 
 
 async def test_a_name_without_an_address_is_a_matter_of_dns(make_context: MakeContext) -> None:
-    config = configured(doctor={"https": ["https://no-such-name.invalid/"]})
-    assert codes(await network.check_https(make_context(config=config))) == ["dns-broken"]
+    config = configured(doctor={"https": ["https://no-such-name.invalid/", "https://nor-this.invalid/"]})
+    found = only(await network.check_https(make_context(config=config)), "dns-broken")
+    assert "no-such-name.invalid, nor-this.invalid" in found.fact
+
+
+async def test_a_resolver_that_does_not_answer_is_a_matter_of_dns(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silence(_host: str, _port: int) -> list[str]:
+        await asyncio.sleep(60)
+        return []
+
+    monkeypatch.setattr(knock, "resolve", silence)
+    config = configured(doctor={"https": ["https://slow.example.com/"]})
+    context = make_context(config=config, probes=Probes(seconds=0.1))
+    assert codes(await network.check_https(context)) == ["dns-broken"]
 
 
 async def test_no_place_to_ask_is_no_finding(make_context: MakeContext) -> None:

@@ -43,6 +43,19 @@ async def test_a_taken_port_names_the_container(make_context: MakeContext, host:
     assert "container proxy (traefik:3)" in only(await ports.check_ports(make_context(probes=REAL)), "port-taken").fact
 
 
+async def test_without_tls_443_may_be_taken(make_context: MakeContext, host: HostTree) -> None:
+    host.listen(443)
+    config = configured(deploy={"tls": "off"})
+    assert codes(await ports.check_ports(make_context(config=config, probes=REAL))) == ["ports"]
+
+
+async def test_ports_follow_the_variables_of_compose(make_context: MakeContext, host: HostTree) -> None:
+    host.listen(18080)
+    environ = {"CONDEV_HTTP_PORT": "127.0.0.1:18080", "CONDEV_HTTPS_PORT": "18443"}
+    found = only(await ports.check_ports(make_context(probes=None, environ=environ)), "port-taken")
+    assert "Port 18080" in found.fact
+
+
 async def test_our_own_proxy_may_have_them(make_context: MakeContext, host: HostTree, engine: Engine) -> None:
     host.listen(80, 443)
     engine[1].add("condev-caddy-1", service="caddy", project="condev", ports={80: ANYWHERE, 443: ANYWHERE})

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.app import MAX_REQUEST_BYTES
 from appliance.config import Config
+from appliance.dashboard import MAX_REQUEST_BYTES
 from appliance.deploy.extensions import load_extensions
 from appliance.deploy.render.caddy import CORE_BODY
 from appliance.deploy.render.paths import all_paths, path_pattern

@@ -33,7 +33,7 @@ def test_a_clickhouse_elsewhere_is_not_planned(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         plan.setting("config", "plugins.clickhouse.url")
     small = make_plan(config, facts(0.8))  # less than the minimum is enough then
-    assert small.service("core").memory < 552 * MIB
+    assert small.service("core").memory < 524 * MIB
 
 
 def test_a_postgres_elsewhere_is_not_planned(tmp_path: Path) -> None:
@@ -140,6 +140,10 @@ def test_contradictions_in_the_configuration_are_named(tmp_path: Path, table: st
 def test_config_toml_goes_before_what_was_found() -> None:
     plan = make_plan(Config(deploy=Deploy(memory=4 * GIB, cpus=4, disk=100 * GIB)), facts(1))  # type: ignore[arg-type]
     assert (plan.facts.memory, plan.facts.cpus, plan.facts.disk) == (4 * GIB, 4, 100 * GIB)
+    assert "memory: 4 GiB where 1 GiB was found; disk: 100 GiB where 40 GiB was found" in plan.notes[-1]
+    less = make_plan(Config(deploy=Deploy(memory=2 * GIB)), facts(8))  # type: ignore[arg-type]
+    assert less.profile == "small"
+    assert not any("another host" in note for note in less.notes)
 
 
 # ── the host ──

@@ -19,6 +19,13 @@ from typing import Final
 
 LAB: Final = Path(os.environ.get("CONDEV_STACK_LAB", Path(tempfile.gettempdir()) / "condev-stack"))
 IMAGES: Final = LAB / "images"  # the data root of every engine here
+# Leaves the shared images as they were found: no containers, networks, volumes, and no tags of a release.
+CLEAN: Final = """
+docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes
+docker network prune --force
+docker volume ls --quiet | xargs --no-run-if-empty docker volume rm --force
+docker image ls --format "{{.Repository}}:{{.Tag}}" | grep ^condev-release/ | xargs --no-run-if-empty docker image rm
+"""
 START_SECONDS: Final = 30.0  # it takes one; a busy machine more
 STOP_SECONDS: Final = 30.0
 PROGRAMS: Final = ("dockerd", "docker", "iptables", "ip", "nsenter", "unshare", "taskset", "mmdebstrap")
@@ -84,7 +91,8 @@ class Engine:
         """Start it, and stop it at the end."""
         self.place.mkdir(parents=True, exist_ok=True)
         IMAGES.mkdir(parents=True, exist_ok=True)
-        stop_process(self.place / "pid")  # of a run that was killed
+        for left in (self.place / "pid", *LAB.glob("vps/*/pid")):  # of a run that was killed: two engines on one
+            stop_process(left)  # directory would spoil the images
         settings = self.place / "daemon.json"
         settings.write_text("{}")  # keeps the machine's own /etc/docker/daemon.json out
         log = self.place / "dockerd.log"
@@ -98,6 +106,7 @@ class Engine:
             )  # fmt: skip
         try:
             wait_for_engine(self._command, log)
+            subprocess.run(["sh", "-c", CLEAN], env=self.environment(), capture_output=True, check=False)
             yield self
         finally:
             process.terminate()

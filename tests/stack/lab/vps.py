@@ -22,7 +22,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.stack.lab.engine import IMAGES, LAB, STOP_SECONDS, stop_process, wait_for_engine
+from tests.stack.lab.engine import CLEAN, IMAGES, LAB, STOP_SECONDS, stop_process, wait_for_engine
 from tests.stack.lab.images import APPLIANCE, KEEP
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -57,8 +57,8 @@ class Vps:
         self.memory: Final = memory
         self.cpus: Final = min(cpus, os.cpu_count() or 1)
         self.place: Final = LAB / "vps" / name
-        self.group: Final = f"condev-{name}"
-        self.namespace: Final = f"condev-{name}"
+        self.group: Final = f"condev-{name}-{number}"
+        self.namespace: Final = f"condev-{name}-{number}"
         self.link: Final = f"cv{number}"
         self.address: Final = f"10.77.{number}.2"  # the machine's public one
         self.outside: Final = f"10.77.{number}.1"  # this side: all that it can reach
@@ -184,14 +184,8 @@ class Vps:
         (self.place / "pid").unlink(missing_ok=True)
 
     def _clean(self) -> None:
-        """Leave the shared images as they were found: no containers, networks, volumes, and no tags of a release."""
-        line = """
-            docker ps -aq | xargs -r docker rm -f -v
-            docker network prune -f
-            docker volume ls -q | xargs -r docker volume rm -f
-            docker image ls --format "{{.Repository}}:{{.Tag}}" | grep ^condev-release/ | xargs -r docker rmi
-        """
-        self.run("sh", "-c", line, check=False)
+        """Nothing of it is left in the engine's directory for the next machine."""
+        self.run("sh", "-c", CLEAN, check=False)
 
     def _groups(self, leaf: str) -> list[Path]:
         """Its control groups: of all of it (""), of the engine and commands ("host"), or of containers ("docker")."""
