@@ -13,7 +13,7 @@ from appliance.hookspecs import StoreUnavailableError
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 # What chdb-core 26.9 is compiled for on x86_64 (the level x86-64-v3), found by taking them away one at a time under an
-# emulator. Without any of them the process ends with SIGILL or an abort, without a word.
+# emulator: without one (f16c and sse4_1 are there for the level) the process ends with SIGILL or an abort, wordless.
 NEEDED: Final = ("ssse3", "sse4_1", "sse4_2", "popcnt", "movbe", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "abm")
 
 

@@ -7,7 +7,6 @@ registry may move to another image; ours never does, so a release that is gone b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import docker
@@ -31,8 +30,6 @@ class _Images(Protocol):
     def get(self, name: str) -> _Image: ...
 
     def pull(self, repository: str, tag: str) -> _Image: ...
-
-    def load(self, data: object) -> list[_Image]: ...
 
     def remove(self, image: str, noprune: bool) -> None: ...
 
@@ -99,14 +96,6 @@ class Images:
                 f"{name} cannot be pulled ({_brief(error)}): see that this host reaches the registry, or load the "
                 "image by hand (docker load --input FILE) and run this again with --no-pull"
             ) from error
-
-    def load(self, archive: Path) -> list[str]:
-        """Load what `docker save` wrote; the ids."""
-        try:
-            with archive.open("rb") as file:
-                return [image.id for image in self._client.images.load(file)]
-        except (DockerException, OSError) as error:
-            raise EngineError(f"{archive} cannot be loaded: {_brief(error)}") from error
 
     def keep(self, service: str, image_id: str) -> str:
         """Give an image our tag; the reference by which the service runs it."""

@@ -93,8 +93,7 @@ class DoctorContext:
         self.probes: Final = probes or Probes.of_environment(self.environ)
         self.resolver: Final = resolver
         self.seconds: Final = seconds
-        # Compose lets the same variable go before the name in compose.yaml.
-        self.project: Final = self.environ.get("COMPOSE_PROJECT_NAME") or PROJECT
+        self.project: Final = self.environ.get("COMPOSE_PROJECT_NAME") or PROJECT  # as Compose does
         self.mail_advice: MailAdvice | None = None  # set by the checks of mail
         self._engine_facts: asyncio.Task[EngineFacts] | None = None
 

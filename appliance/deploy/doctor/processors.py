@@ -20,7 +20,9 @@ ARCHITECTURES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch
 
 # What each engine is compiled for, by the names in /proc/cpuinfo.
 # x86_64, embedded: found by running chdb-core 26.9 under an emulator and taking one feature away at a time: without any
-# of these it dies at the import or at the first query (f16c belongs to the same level, x86-64-v3, and was not missed).
+# of these it dies at the import or at the first query. Two belong to the same level, x86-64-v3: f16c was not missed,
+# sse4_1 not tried alone.
+# Try a new version so: qemu-x86_64 -cpu Haswell,-avx2 python -c 'import chdb; chdb.query("SELECT 1")', for each.
 # x86_64, server: what the documentation of ClickHouse 25.8 asks for. aarch64: from both projects' build files, not
 # tried: the server is for ARMv8.2 with dot product, which the Raspberry Pi 4 lacks; the embedded one for ARMv8.0.
 _V3: Final = "ssse3 sse4_1 sse4_2 popcnt movbe avx avx2 fma f16c bmi1 bmi2 abm"
