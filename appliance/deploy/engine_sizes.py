@@ -9,9 +9,9 @@ from appliance.config import MIB, Config
 from appliance.deploy.plan import ServicePlan, Setting, size_text
 
 # The embedded engine, as `plugins.clickhouse` derives them by itself outside a plan; a test holds the two together.
-# 250 MiB served 2.1 million rows in a container of 480 MB; with 400 the whole process stays below 480 MB of its own.
+# 250 MiB served 2.1 million rows in a container of 480 MB; with 320 the whole process stays below 480 MB of its own.
 LEAST_EMBEDDED: Final = 250 * MIB
-MOST_EMBEDDED: Final = 400 * MIB
+MOST_EMBEDDED: Final = 320 * MIB
 LEAST_QUERY: Final = 100 * MIB  # an insert of 1,000 events needs 20 to 30 MB, a merge beside it the rest
 
 # What the server's tracking does not see: its program's own pages, stacks, allocator's spare.
@@ -39,7 +39,7 @@ def embedded_settings(config: Config, memory: int, cpus: float) -> list[Setting]
         config,
         [
             _config("engine", "embedded", "chDB inside core: a server of its own would not fit beside it", "text"),
-            _config("server_memory", server, "what the engine may track in all: 15 % of the host, 250 to 400 MiB"),
+            _config("server_memory", server, "what the engine may track in all: 15 % of the host, 250 to 320 MiB"),
             _config(
                 "query_memory",
                 max(LEAST_QUERY, server // 2 // MIB * MIB),

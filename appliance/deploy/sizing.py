@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 from appliance.config import MIB, Config
 from appliance.deploy.disk import disk_settings
 from appliance.deploy.engine_sizes import (
+    MOST_EMBEDDED,
     caddy_settings,
     embedded_settings,
     postgres_settings,
@@ -231,7 +232,7 @@ def _core(config: Config, sizes: Sizes, stores: _Stores, cpus: float) -> Need:
     least, most, weight = sizes.embedded_core if embedded else sizes.core
     more = BATCH_FACTOR * max(0, _batch(config, sizes) - sizes.batch * MIB)
     if embedded:
-        more += max(0, _number(table_of(config).get("server_memory")) - 400 * MIB)
+        more += max(0, _number(table_of(config).get("server_memory")) - MOST_EMBEDDED)
     extra = -(-more // MIB)
     what = "pages, API, pipeline and its decode worker" + (", with the engine inside" if embedded else "")
     reason = f"{what}: {size_text(IDLE_CORE)} idle, 480 MB under a full spool, measured; the rest caches the store"

@@ -168,7 +168,7 @@ async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "server"), [(512 * MIB, 250), (1 * GIB, 250), (2 * GIB, 307), (8 * GIB, 400), (64 * GIB, 400)]
+    ("memory", "server"), [(512 * MIB, 250), (1 * GIB, 250), (2 * GIB, 307), (8 * GIB, 320), (64 * GIB, 320)]
 )
 def test_caps_follow_the_size_of_a_small_appliance_and_no_further(memory: int, server: int) -> None:
     caps = derive_caps(ClickHouseConfig(), memory, 2)
