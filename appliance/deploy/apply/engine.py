@@ -122,6 +122,10 @@ class Compose:
         mounts = [part for volume in volumes for part in ("--volume", volume)]
         return self._do((), LONG_SECONDS, "run", "--rm", "-T", "--pull", "never", *mounts, service, *command)
 
+    def execute(self, service: str, command: Sequence[str]) -> str:
+        """Run a command in the running container of a service; what it printed."""
+        return self._ask((), "exec", "-T", service, *command)
+
     def last_logs(self, services: Sequence[str], lines: int) -> str:
         """The last lines of each service's log."""
         return self._ask((), "logs", "--no-color", "--tail", str(lines), *services)
