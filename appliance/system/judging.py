@@ -240,7 +240,7 @@ def _store(readings: Readings) -> Iterator[Verdict]:
         then = (
             f"the process is restarted in {_span(stuck.restart_in)} unless it comes back"
             if stuck.restart_in is not None
-            else "[monitoring] watchdog is off, so nothing restarts it"
+            else "nothing restarts it: [monitoring] watchdog is off, or CONDEV_SUPERVISED is not set"
         )
         text = f"Its call {stuck.call} has not come back for {_span(stuck.seconds)}; {then}."
         mend = "Nothing is lost: events wait in the spool. If it comes again, look at the disk and at the memory limit."

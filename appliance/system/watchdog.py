@@ -24,8 +24,8 @@ from appliance.hookspecs import EventStore
 from appliance.system.readings import MARK_FILE, Stuck, WatchdogMark
 
 EXIT_CODE: Final = 75  # sysexits' EX_TEMPFAIL: try again; no other end of the process has it
-# Times `EventStore.answer_seconds`, after which the store itself gives a query up. An insert may wait for memory for
-# half a minute, so one minute of ten-second queries is a hang worth saying, and five are one that will not end.
+# Times `EventStore.answer_seconds`. An insert may wait for memory for half a minute, so six times are a hang worth
+# saying; thirty times are longer than any call that the store itself would still end.
 STUCK_FACTOR: Final = 6
 RESTART_FACTOR: Final = 30
 MAINTENANCE_SECONDS: Final = 1_800.0  # summaries, retention, an export: as long as the schedule lets a job run
@@ -33,43 +33,64 @@ PROBE_FACTOR: Final = 3  # a small question is asked so often, since nobody may 
 MAINTENANCE: Final = frozenset({"summarise", "drop_before", "drop_oldest", "export", "load"})
 UNWATCHED: Final = frozenset({"open", "close"})
 LOOP: Final = "the event loop"
+SUPERVISED: Final = "CONDEV_SUPERVISED"  # "1" where something starts an ended process anew: in our compose.yaml
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Calls:
-    """What is under way in the store, by thread-safe operations of a dictionary."""
+    """What is under way in the store. Noted on the event loop, looked at from the watchdog's thread."""
 
     def __init__(self) -> None:
         """Nothing is under way."""
+        self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._open: dict[int, tuple[str, float]] = {}
 
     def begin(self, name: str) -> int:
         """A call starts; its number is for `end`."""
-        number = next(self._numbers)
-        self._open[number] = (name, time.monotonic())
+        with self._lock:
+            number = next(self._numbers)
+            self._open[number] = (name, time.monotonic())
         return number
 
-    def end(self, number: int) -> None:
-        """It came back, or nobody waits for it any more."""
-        self._open.pop(number, None)
+    def end(self, number: int, *, came_back: bool = True) -> None:
+        """It is over.
+
+        Later calls may have waited behind it for a thread, so that theirs counts from now on. Earlier ones did not:
+        one that hangs is found while others go on.
+
+        Args:
+            number: from `begin`.
+            came_back: False when nobody waits for it any more: then its thread may still be busy.
+        """
+        with self._lock:
+            name, _ = self._open.pop(number, ("", 0.0))
+            if not name or not came_back:
+                return
+            now = time.monotonic()
+            for later, (other, _) in self._open.items():
+                if later > number and (other in MAINTENANCE) == (name in MAINTENANCE):  # these have their own threads
+                    self._open[later] = (other, now)
 
     def forgive(self, seconds: float) -> None:
         """The whole process stood still for so long: that is no fault of the store."""
-        for number, (name, began) in list(self._open.items()):
-            self._open[number] = (name, began + seconds)
+        with self._lock:
+            now = time.monotonic()
+            for number, (name, began) in self._open.items():
+                self._open[number] = (name, min(now, began + seconds))
 
     def oldest(self) -> tuple[str, float] | None:
         """The call that has been under way for the longest time, and for how many seconds.
 
         Maintenance counts from where its own limit ends: a summary of a big day takes minutes.
         """
-        now = time.monotonic()
-        ages = [
-            (name, now - began - (MAINTENANCE_SECONDS if name in MAINTENANCE else 0.0))
-            for name, began in list(self._open.values())
-        ]
+        with self._lock:
+            now = time.monotonic()
+            ages = [
+                (name, now - began - (MAINTENANCE_SECONDS if name in MAINTENANCE else 0.0))
+                for name, began in self._open.values()
+            ]
         return max(ages, key=lambda age: age[1], default=None)
 
 
@@ -90,10 +111,14 @@ class _Watched:
 def _noting(method: Callable[..., Awaitable[object]], name: str, calls: Calls) -> Callable[..., Awaitable[object]]:
     async def noted(*args: object, **kwargs: object) -> object:
         number = calls.begin(name)
+        came_back = True
         try:
             return await method(*args, **kwargs)
+        except asyncio.CancelledError:
+            came_back = False
+            raise
         finally:
-            calls.end(number)
+            calls.end(number, came_back=came_back)
 
     return noted
 
@@ -113,6 +138,7 @@ class Watchdog:
         data_dir: Path,
         *,
         may_end: bool,
+        supervised: bool | None = None,
         on_change: Callable[[], None] = lambda: None,
         end: Callable[[int], NoReturn] = os._exit,
     ) -> None:
@@ -123,13 +149,17 @@ class Watchdog:
             calls: what it is noted down in.
             data_dir: where the mark for the next start goes.
             may_end: whether the process may be ended; else it is only said.
+            supervised: whether something starts it anew then: without, it stays. None: as `CONDEV_SUPERVISED` says.
             on_change: called on the event loop when something hangs, or no longer does.
             end: ends the process without waiting for anything, least of all for the thread that hangs.
         """
         self._store = store
         self._calls = calls
         self._data_dir = data_dir
-        self._may_end = may_end
+        self._supervised = os.environ.get(SUPERVISED) == "1" if supervised is None else supervised
+        self._wanted = may_end
+        self._may_end = may_end and self._supervised
+        self._said_that_it_stays = False
         self._on_change = on_change
         self._end = end
         self._answer = max(store.answer_seconds, 0.05)
@@ -203,6 +233,7 @@ class Watchdog:
             if self._stuck is not None:
                 log.warning("the event store answers again", call=self._stuck.call)
                 self._say(None)
+            self._said_that_it_stays = False
             return
         is_new = self._stuck is None
         stuck = Stuck(call=call, seconds=seconds, restart_in=max(0.0, limit - seconds) if self._may_end else None)
@@ -212,6 +243,14 @@ class Watchdog:
         self._stuck = stuck
         if self._may_end and seconds >= limit:
             self._finish(call, seconds)
+        elif self._wanted and seconds >= limit and not self._said_that_it_stays:
+            self._said_that_it_stays = True
+            log.critical(
+                "the process should be ended and is not, since nothing is known to start it anew: restart it",
+                call=call,
+                seconds=round(seconds, 1),
+                set=f"{SUPERVISED}=1 where something does",
+            )
 
     def _say(self, stuck: Stuck | None) -> None:
         self._stuck = stuck

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec.structs import replace
 
@@ -46,6 +46,9 @@ from .schema import READABLE_FROM, SCHEMA_VERSION
 from .summaries import HOUR, ISSUES, MEASUREMENTS, Summariser, SummaryState
 from .write import Writer, present, seen
 
+EMBEDDED_ANSWER: Final = 20.0  # s
+SERVER_ANSWER: Final = 60.0  # s
+
 
 class ClickHouseStore(EventStore):
     """Events in ClickHouse, embedded or a server."""
@@ -53,7 +56,9 @@ class ClickHouseStore(EventStore):
     def __init__(self, engine: Engine, clock: Clock, disk_reserve: int) -> None:
         """Args: engine: not started yet. clock: for "today". disk_reserve: bytes, see the config."""
         self.engine = engine  # for tests and tools that need SQL of their own
-        self.answer_seconds = engine.query_seconds
+        # The watchdog ends the process after 30 times: longer than the longest call of an insert, which is 600 s in the
+        # engine and 900 s over HTTP. A server's sockets give up by themselves: only a thread that is lost gets there.
+        self.answer_seconds = max(engine.query_seconds, EMBEDDED_ANSWER if engine.name == "embedded" else SERVER_ANSWER)
         self._clock = clock
         self._disk_reserve = disk_reserve
         self._issues, self._metrics = SummaryState(), SummaryState()

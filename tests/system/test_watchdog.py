@@ -32,12 +32,19 @@ channel = "paper"
 """
 
 
-def house(tmp_path: Path, config: str = CONFIG) -> tuple[RunningAppliance, Owner]:
+def house(tmp_path: Path, config: str = CONFIG, supervised: str = "1") -> tuple[RunningAppliance, Owner]:
     data = tmp_path / "data"
     (data / "plugins.d").mkdir(parents=True)
     shutil.copy(PLUGIN, data / "plugins.d")
-    errors = ["the event store hangs", "ending the process", "pipeline interrupted", "stopped in the middle"]
-    appliance = RunningAppliance(data, config=config, expected_errors=errors)
+    errors = [
+        "the event store hangs",
+        "nothing is known to start it anew",
+        "ending the process",
+        "pipeline interrupted",
+        "stopped in the middle",
+    ]
+    environ = {"CONDEV_SUPERVISED": supervised}
+    appliance = RunningAppliance(data, config=config, environ=environ, expected_errors=errors)
     return appliance, Owner(appliance)
 
 
@@ -121,6 +128,23 @@ def test_with_the_watchdog_off_it_is_only_said(tmp_path: Path) -> None:
         assert appliance.get("/healthz") == {"ok": True}
 
 
+def test_where_nothing_starts_it_anew_the_process_stays_and_says_so(tmp_path: Path) -> None:
+    appliance, owner = house(tmp_path, supervised="")
+    with appliance:
+        (appliance.data_dir / "HOW").write_text("thread")
+        send(appliance, owner)
+        appliance.wait_until(lambda: "The event store hangs" in paper(appliance), "the message about it")
+        appliance.wait_until(
+            lambda: any("CONDEV_SUPERVISED is not set" in one["text"] for one in problems(appliance, owner)),
+            "the words",
+        )
+        appliance.wait_until(
+            lambda: "nothing is known to start it anew" in appliance.log_file.read_text(), "the line in the log"
+        )
+        assert appliance.get("/healthz") == {"ok": True}
+        assert not (appliance.data_dir / MARK_FILE).exists()
+
+
 # ── its parts ──
 
 
@@ -180,7 +204,7 @@ async def test_what_comes_back_in_time_is_forgotten_again(tmp_path: Path) -> Non
 
 async def test_it_ends_the_process_and_leaves_a_mark(tmp_path: Path) -> None:
     store, calls, ends = Hanging(), Calls(), Ends()
-    dog = Watchdog(watched(store, calls), calls, tmp_path, may_end=True, end=ends)
+    dog = Watchdog(watched(store, calls), calls, tmp_path, may_end=True, supervised=True, end=ends)
     dog.start()
     task = asyncio.create_task(watched(store, calls).write(Batch(batch_id=1)))
     await until(ends.called.is_set)
@@ -217,3 +241,54 @@ def test_maintenance_may_take_as_long_as_its_job(monkeypatch: pytest.MonkeyPatch
     assert calls.oldest() == ("write", 5.0)
     clock[0] += 300.0
     assert calls.oldest() == ("write", 305.0)
+
+
+def test_what_waits_behind_another_counts_from_when_that_came_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("appliance.system.watchdog.time.monotonic", lambda: clock[0])
+    calls = Calls()
+    first = calls.begin("list_events")
+    calls.begin("list_events")
+    clock[0] += 50.0
+    calls.end(first)
+    clock[0] += 1.0
+    assert calls.oldest() == ("list_events", 1.0)
+
+
+def test_one_that_hangs_is_found_while_later_ones_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("appliance.system.watchdog.time.monotonic", lambda: clock[0])
+    calls = Calls()
+    calls.begin("list_events")
+    for _ in range(10):
+        clock[0] += 10.0
+        calls.end(calls.begin("list_events"))
+    assert calls.oldest() == ("list_events", 100.0)
+
+
+def test_a_call_that_was_given_up_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("appliance.system.watchdog.time.monotonic", lambda: clock[0])
+    calls = Calls()
+    first = calls.begin("stats")
+    calls.begin("stats")
+    clock[0] += 50.0
+    calls.end(first, came_back=False)
+    assert calls.oldest() == ("stats", 50.0)
+
+
+def test_a_call_that_ended_is_not_brought_back_when_a_stand_still_is_forgiven() -> None:
+    """The two come from different threads."""
+    calls, stopping = Calls(), threading.Event()
+
+    def forgive() -> None:
+        while not stopping.is_set():
+            calls.forgive(1.0)
+
+    thread = threading.Thread(target=forgive)
+    thread.start()
+    for _ in range(20_000):
+        calls.end(calls.begin("write"))
+    stopping.set()
+    thread.join()
+    assert calls.oldest() is None

@@ -10,12 +10,14 @@ import pytest
 
 from appliance.hookspecs import EventFilter, EventStoreError, StoreUnavailableError
 from appliance.model import Batch
+from appliance.system.watchdog import RESTART_FACTOR
 from appliance.testing.clock import FakeClock
 from appliance.testing.rows import NOW, event_row
 from condev_plugins.clickhouse import engine_embedded
 from condev_plugins.clickhouse.config import GIB, MIB, ClickHouseConfig, derive_caps
 from condev_plugins.clickhouse.engine import Client
 from condev_plugins.clickhouse.engine_embedded import EmbeddedEngine
+from condev_plugins.clickhouse.engine_server import ServerEngine
 from condev_plugins.clickhouse.store import ClickHouseStore
 from condev_plugins.clickhouse.testing import embedded_store, temporary_store
 from condev_plugins.clickhouse.write import Writer
@@ -187,3 +189,16 @@ def test_caps_that_the_config_names_are_taken(tmp_path: Path) -> None:
 def test_temporary_files_in_memory_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/dev/shm")
     assert any("TMPDIR" in note for note in engine_embedded.environment_notes())
+
+
+@pytest.mark.parametrize(("asked", "embedded", "server"), [(10.0, 20.0, 60.0), (90.0, 90.0, 90.0)])
+def test_the_watchdog_waits_longer_than_the_longest_insert(
+    tmp_path: Path, asked: float, embedded: float, server: float
+) -> None:
+    config = ClickHouseConfig(engine="server", url="http://127.0.0.1:1", query_timeout_seconds=asked)
+    caps = derive_caps(config, 2 * GIB, 2)
+    inside = ClickHouseStore(EmbeddedEngine(tmp_path, "condev", caps, asked), FakeClock(NOW), 0)
+    outside = ClickHouseStore(ServerEngine(config, caps), FakeClock(NOW), 0)
+    assert (inside.answer_seconds, outside.answer_seconds) == (embedded, server)
+    assert inside.answer_seconds * RESTART_FACTOR >= inside.engine.settings("write")["max_execution_time"]  # type: ignore[operator]
+    assert outside.answer_seconds * RESTART_FACTOR > 900  # s that an insert may take over HTTP
