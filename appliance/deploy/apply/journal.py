@@ -22,6 +22,7 @@ from msgspec import Struct, field
 from appliance.deploy.apply.layout import ApplyError, Installation, sync_directory, write_file
 
 KEPT_RELEASES: Final = 5  # good ones to go back to; each is a few hundred kilobytes and the plugins
+KEPT_BACKUPS: Final = 2  # the newest: of what runs and of the one before; each is as large as the data
 MAX_JOURNAL_BYTES: Final = 1024 * 1024  # a journal has some thirty lines; more is not a journal of ours
 _STAGING: Final = ".new"
 
@@ -243,11 +244,23 @@ class Releases:
         recent = {release.name for release in self.all()[-KEPT_RELEASES:]}  # failed ones too: to see why
         gone = [release for release in self.all() if release.name not in keep | recent]
         for release in gone:
-            with contextlib.suppress(ApplyError):  # one whose record is damaged leaves its backup
-                if backup := release.record().backup:
-                    (self._backups / backup).unlink(missing_ok=True)
+            (self._backups / backup_name(release)).unlink(missing_ok=True)
             shutil.rmtree(release.directory, ignore_errors=True)
+        self.drop_backups()
         return gone
+
+    def drop_backups(self) -> None:
+        """Keep the newest backups of good releases; those of failed ones have done what they were made for."""
+        made = [one for one in self.good() if (self._backups / backup_name(one)).exists()]
+        keep = {one.name for one in made[:KEPT_BACKUPS]}
+        for release in self.all():
+            if release.name not in keep and self.fate(release) is not Fate.HALF:
+                (self._backups / backup_name(release)).unlink(missing_ok=True)
+
+
+def backup_name(release: Release) -> str:
+    """What the backup from before a release is called in backups/."""
+    return f"before-{release.name}.condev"
 
 
 def durations(releases: Releases) -> Mapping[Step, float]:

@@ -129,15 +129,33 @@ def replace_tree(source: Path, target: Path) -> None:
         source: a directory on the same file system; None of its files is ever written again.
         target: replaced.
     """
-    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+    fresh, old = tidy_tree(target)
     shutil.copytree(source, fresh, copy_function=_link_or_copy, symlinks=True)
     with contextlib.suppress(FileNotFoundError):
         target.rename(old)
     fresh.rename(target)
     sync_directory(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def tidy_tree(target: Path) -> tuple[Path, Path]:
+    """Remove what a killed `replace_tree` left beside `target`; the two names that it uses there."""
+    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    return fresh, old
+
+
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of all files below a directory; 0 when there is none."""
+    total = place.lstat().st_size if place.is_file() else 0
+    for folder, _, names in os.walk(place):
+        for name in names:
+            try:
+                total += (Path(folder) / name).lstat().st_size
+            except OSError:  # gone meanwhile: stores merge and drop
+                continue
+    return total
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -21,11 +21,20 @@ from appliance.deploy.apply import difference, dotenv
 from appliance.deploy.apply.checks import check
 from appliance.deploy.apply.engine import Compose, EngineError
 from appliance.deploy.apply.images import Images
-from appliance.deploy.apply.journal import Release, Releases, Step
+from appliance.deploy.apply.journal import Release, Releases, Step, backup_name
 from appliance.deploy.apply.layout import ApplyError, Installation, write_file
 from appliance.deploy.apply.prepare import Prepared, make_directories, pin, plugins_into, prepare, secrets_needed
 from appliance.deploy.apply.selftest import run_self_test
-from appliance.deploy.apply.switch import CORE, finish, go_back, lies_in_place, put, recover, take_backup
+from appliance.deploy.apply.switch import (
+    CORE,
+    finish,
+    go_back,
+    lies_in_place,
+    put,
+    recover,
+    room_for_backup,
+    take_backup,
+)
 from appliance.deploy.extensions import load_without_secrets
 
 AUTHORITY: Final = Path("caddy/data/caddy/pki/authorities/local/root.crt")  # of `[deploy] tls = "internal"`
@@ -177,12 +186,13 @@ class Apply:
         prepared = structs.replace(prepared, release=release)
         try:
             prepared = self._backed_up(prepared, before, options)
-        except ApplyError as error:
+        except (ApplyError, OSError) as error:
+            self._installation.keep_spool.unlink(missing_ok=True)
             release.note(Step.ABANDON, "done", str(error)[:500])
             raise FailedError(f"backup: {error}\nnothing was changed") from error
         try:
             self._steps(prepared)
-        except (ApplyError, OSError) as error:
+        except Exception as error:  # whatever it was: the release before runs again
             step = next((entry.step for entry in reversed(release.entries()) if entry.state == "failed"), Step.SWITCH)
             raise self._failed(step, error, release, before) from error
         finish(self._installation, self._images, release, self._say)
@@ -194,7 +204,11 @@ class Apply:
             if why_not:
                 said["note"] = f"none: {why_not}"
                 return prepared
-            name = f"before-{release.name}.condev"
+            self._releases.drop_backups()
+            room_for_backup(self._installation, required=_is_required(prepared))
+            name = backup_name(release)
+            # Before the backup, not behind it: what the pipeline finishes while it is written is not in it.
+            self._installation.keep_spool.touch(mode=0o644)
             take_backup(self._installation, self._installation.backups / name)
             said["note"] = f"backups/{name}"
         record = structs.replace(prepared.record, backup=name)
@@ -203,7 +217,7 @@ class Apply:
 
     def _why_no_backup(self, prepared: Prepared, before: Release | None, options: Options) -> str:
         """In words; "" when one is to be made. Raises `ApplyError` where going on without one would be a trap."""
-        must = prepared.migrations.pending and not prepared.migrations.readable_by_previous
+        must = _is_required(prepared)
         if before is None:
             return "there is nothing yet"
         running = any(state.service == CORE and state.well for state in self._compose.states())
@@ -226,7 +240,7 @@ class Apply:
         release, installation = prepared.release, self._installation
         with release.step(Step.SWITCH, self._say) as said:
             make_directories(installation, prepared.rendered)
-            if prepared.record.previous:  # what is accepted from here on survives a way back to a backup
+            if prepared.record.previous:  # there before where a backup was made; what is accepted survives a way back
                 installation.keep_spool.touch(mode=0o644)
             put(installation, release)
             said["note"] = f"{release.name} lies in {installation.root}"
@@ -297,6 +311,11 @@ class Apply:
 
     def _quietly(self, _line: str) -> None:
         """For steps that say enough by what follows."""
+
+
+def _is_required(prepared: Prepared) -> bool:
+    """Whether there is no way back without a backup."""
+    return prepared.migrations.pending and not prepared.migrations.readable_by_previous
 
 
 def _settings(release: Release | None) -> dict[str, Any]:

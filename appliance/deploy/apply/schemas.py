@@ -18,7 +18,7 @@ from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.deploy.extensions import UnsetSecrets
 from appliance.http_client import GuardedHttpClient
-from appliance.metadata.migrate import known_schema
+from appliance.metadata.migrate import known_revisions, known_schema
 from appliance.plugins import HostServices, PluginHost
 from appliance.running_file import Running, read_running
 
@@ -27,6 +27,7 @@ class Schemas(Struct, frozen=True, kw_only=True):
     """What a version makes of the stores."""
 
     revision: str  # of the metadata
+    known_revisions: tuple[str, ...]  # those it can bring up to its own, and its own
     revision_readable_by: tuple[str, ...]
     event_store: int  # 0: the backend has no schema
     event_store_readable_from: int
@@ -62,6 +63,7 @@ def known_schemas(config: Config, data_dir: Path) -> Schemas:
         store = PluginHost.load(config, services, environ=UnsetSecrets(os.environ)).event_store().schema()
     return Schemas(
         revision=metadata.revision,
+        known_revisions=tuple(sorted(known_revisions())),
         revision_readable_by=metadata.readable_by,
         event_store=store.version,
         event_store_readable_from=store.readable_from,
@@ -79,10 +81,12 @@ def migrations(wanted: Schemas, running: Running | None) -> Migrations:
         return Migrations(steps=(), readable_by_previous=True)
     steps: list[str] = []
     readable = True
-    if running.revision != wanted.revision:
+    # A revision that this version does not know is a newer one's, after a way back: it is left as it is, here and in
+    # `migrate`. The same holds for a higher number of the event store.
+    if running.revision != wanted.revision and running.revision in wanted.known_revisions:
         steps.append(f"metadata: revision {running.revision} → {wanted.revision}")
         readable = running.revision in wanted.revision_readable_by
-    if running.event_store != wanted.event_store:
+    if running.event_store < wanted.event_store:
         steps.append(f"event store: version {running.event_store} → {wanted.event_store}")
         readable = readable and running.event_store >= wanted.event_store_readable_from
     return Migrations(steps=tuple(steps), readable_by_previous=readable)

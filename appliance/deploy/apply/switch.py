@@ -13,8 +13,11 @@ from typing import Final
 from appliance.deploy.apply.engine import Compose, EngineError
 from appliance.deploy.apply.images import Images
 from appliance.deploy.apply.journal import Fate, Release, Releases, Step
-from appliance.deploy.apply.layout import ApplyError, Installation, replace_tree, write_file
+from appliance.deploy.apply.layout import ApplyError, Installation, replace_tree, size_of, tidy_tree, write_file
 from appliance.deploy.apply.prepare import APPLIANCE_GROUP, APPLIED_CONFIG, give
+from appliance.deploy.extensions import load_without_secrets
+from appliance.deploy.plan import size_text
+from appliance.deploy.plugin_install import LOCK_FILE
 
 BACKUP_SECONDS: Final = 6 * 3600.0  # 100 GB at 5 MB/s; a person watches, and may end it
 CORE: Final = "core"
@@ -56,7 +59,12 @@ def put(installation: Installation, release: Release) -> None:
             if path.is_file() and name not in wanted:
                 (installation.root / name).unlink(missing_ok=True)
     if release.plugins.is_dir():
-        replace_tree(release.plugins, installation.plugins)
+        # The lock file is what a container is started anew for: under one that stays, the tree has to stay too, since
+        # its mount is of this very directory, and the plugins would be gone when it next starts a process.
+        if _lock_of(release.plugins) != _lock_of(installation.plugins):
+            replace_tree(release.plugins, installation.plugins)
+        else:
+            tidy_tree(installation.plugins)
 
 
 def lies_in_place(installation: Installation, release: Release) -> bool:
@@ -197,6 +205,30 @@ def finish(installation: Installation, images: Images, release: Release, say: Ca
         say(f"removed {len(gone)} old releases")
 
 
+def room_for_backup(installation: Installation, *, required: bool) -> None:
+    """See that a backup leaves ingest its room: a full disk costs events, a missing backup only a way back.
+
+    Args:
+        installation: whose data.
+        required: whether it may not be gone without.
+
+    Raises:
+        ApplyError: there is not enough.
+    """
+    installation.backups.mkdir(mode=0o700, exist_ok=True)
+    # At most as large as the data. Other backups and the spool are not in it.
+    data = sum(size_of(path) for path in installation.data.iterdir() if path.name not in (SPOOL, "backups"))
+    data += size_of(installation.root / "clickhouse-data") + size_of(installation.root / "postgres")
+    spare = load_without_secrets(installation.config).ingest.spool_min_free_bytes
+    free = shutil.disk_usage(installation.backups).free
+    if free < data + spare:
+        raise ApplyError(
+            f"a backup may take {size_text(data)} and ingest needs {size_text(spare)} beside it, and {size_text(free)} "
+            f"are free in {installation.backups}: free some"
+            + (" (there is no way back to this version without it)" if required else ", or go without: --no-backup")
+        )
+
+
 def take_backup(installation: Installation, target: Path) -> None:
     """Have the running core write a backup; `condev backup` in a process of its own, with this one's environment.
 
@@ -204,23 +236,22 @@ def take_backup(installation: Installation, target: Path) -> None:
         ApplyError: it could not; the text says why.
     """
     installation.backups.mkdir(mode=0o700, exist_ok=True)
-    _condev(installation, "backup", str(target))
+    _condev(installation, "backup", str(target), "--before-upgrade")
 
 
 def _restore(installation: Installation, compose: Compose, backup: str, say: Callable[[str], None]) -> None:
     """The data as the backup has them, and behind them what the spool has since."""
-    if not backup:
+    file, aside = installation.backups / backup, installation.root / ASIDE
+    done = aside / "restored"  # from here on only what was set aside is sorted
+    if not backup or not (file.is_file() or done.is_file()):
         raise ApplyError(
             "the data were migrated in a way that the version before cannot read, and there is no backup to restore: "
             "start the newer version again with `condev apply`"
         )
     compose.stop([state.service for state in compose.states() if state.service not in STATELESS])
-    aside = installation.root / ASIDE
-    done = aside / "restored"  # from here on only what was set aside is sorted
     if not done.is_file():
         say(f"restoring {backup}")
         _set_aside(installation, aside)
-        file = installation.backups / backup
         if os.geteuid() == 0:
             os.chown(file, APPLIANCE_GROUP, APPLIANCE_GROUP)  # the container's user reads it
         # In the version that wrote those data, and on the stack's network, where a database may be.
@@ -258,6 +289,14 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _lock_of(plugins: Path) -> bytes | None:
+    """What says which plugins lie there; None when nothing does."""
+    try:
+        return (plugins / LOCK_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _condev(installation: Installation, *arguments: str) -> None:

@@ -17,7 +17,7 @@ from appliance import __version__
 from appliance.deploy.apply.engine import EngineError
 from appliance.deploy.apply.images import KEPT, Images
 from appliance.deploy.apply.journal import Release, Releases, Step, durations
-from appliance.deploy.apply.layout import ApplyError, Installation
+from appliance.deploy.apply.layout import ApplyError, Installation, size_of
 from appliance.deploy.apply.prepare import plugins_into
 from appliance.deploy.apply.rendering import render_apart
 from appliance.deploy.apply.schemas import migrations, running_of
@@ -88,7 +88,9 @@ def forecast(installation: Installation, images: Images, host_root: Path) -> Ite
     elif changes.pending:
         yield "migrations: the version before can read the result; going back needs no backup"
     data = (
-        _size(installation.data) + _size(installation.root / "clickhouse-data") + _size(installation.root / "postgres")
+        size_of(installation.data)
+        + size_of(installation.root / "clickhouse-data")
+        + size_of(installation.root / "postgres")
     )
     yield _time(releases, data, pending=changes.pending)
     yield _disk(installation, images, current, data)
@@ -114,17 +116,6 @@ def _disk(installation: Installation, images: Images, current: Release | None, d
     needed = (app or 700 * 1024 * 1024) + data
     short = "" if free > needed else ": NOT ENOUGH, free some first or it will stop before anything is changed"
     return f"disk: up to {size_text(needed)} (image and backup), {size_text(free)} are free{short}"
-
-
-def _size(place: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(place):
-        for name in names:
-            try:
-                total += (Path(folder) / name).lstat().st_size
-            except OSError:  # gone meanwhile: stores merge and drop
-                continue
-    return total
 
 
 # ── another version's image does it ──

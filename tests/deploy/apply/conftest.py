@@ -137,7 +137,13 @@ class House:
         self.compose = FileCompose(root, engine)
         self.said: list[str] = []
         self.rendered: dict[str, str] = {}
-        self.schemas = Schemas(revision="1", revision_readable_by=("1",), event_store=1, event_store_readable_from=1)
+        self.schemas = Schemas(
+            revision="1",
+            known_revisions=("1",),
+            revision_readable_by=("1",),
+            event_store=1,
+            event_store_readable_from=1,
+        )
         root.mkdir()
         (root / "config.toml").write_text("")
         self.write("one")

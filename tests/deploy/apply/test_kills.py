@@ -25,7 +25,9 @@ from .conftest import FileImages, House
 pytestmark = pytest.mark.faults
 KILLED = 99
 CHANGES = frozenset({"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.copytree"})
-TWO_ALONE = Schemas(revision="2", revision_readable_by=("2",), event_store=1, event_store_readable_from=1)
+TWO_ALONE = Schemas(
+    revision="2", known_revisions=("1", "2"), revision_readable_by=("2",), event_store=1, event_store_readable_from=1
+)
 MAX_POINTS = 600  # far more than an apply has; a test that never ends is no test
 
 
