@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from appliance.model import MICROSECONDS
 
 APART: Final = 45 * MICROSECONDS  # looks that are nearer together (after a start, on a hint) count as one
+QUIET: Final = 15 * 60 * MICROSECONDS  # a fault that comes and goes within it is one fault, not two mails each time
 REPEAT: Final = 24 * 3_600 * MICROSECONDS  # a mail a day reminds; more of them are filtered away unread
 
 Tone: TypeAlias = Literal["warn", "bad"]
@@ -48,6 +49,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     title: str
     over: str  # the title of the message that it is over
     patience: int = 1  # checks in a row, a minute apart, before it is raised
+    settles: int = QUIET  # µs for which nothing may be found before it is over
     nags: bool = True  # repeated daily while it lasts; else only when it got worse
 
 
@@ -75,7 +77,7 @@ RULES: Final[Mapping[Code, Rule]] = {
         patience=3,
     ),
     Code.CERTIFICATE: Rule(title="The certificate runs out soon", over="The certificate was renewed"),
-    Code.BACKUP: Rule(title="There is no recent backup", over="There is a recent backup again"),
+    Code.BACKUP: Rule(title="There is no recent backup", over="There is a recent backup again", settles=0),
     Code.NOTIFIER: Rule(title="A notifier fails", over="The notifier delivers again"),
     Code.DEAD_LETTERS: Rule(
         title="Records could not be processed",
@@ -92,6 +94,7 @@ RULES: Final[Mapping[Code, Rule]] = {
     Code.RESTARTED: Rule(
         title="The watchdog restarted the appliance",
         over="No restart by the watchdog for a day",
+        settles=0,
         nags=False,
     ),
 }
@@ -127,6 +130,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     raised: bool = False
     streak: int = 0
     counted_at: int = 0  # µs of the last look that the streak counts
+    quiet_since: int = 0  # µs of the first look that found it over; 0: it lasts
     text: str = ""
     mend: str = ""
     tone: Tone = "warn"
@@ -160,13 +164,19 @@ def advance(known: Condition | None, verdict: Verdict, now: int) -> tuple[Condit
     if known is None or not known.raised:
         return _not_yet(known, verdict, now)
     if verdict.level == "clear":
-        return replace(known, raised=False, streak=0), "cleared"
-    current = known
+        since = known.quiet_since if 0 < known.quiet_since <= now else now
+        if now - since < known.rule.settles:
+            return replace(known, quiet_since=since), None
+        return replace(known, raised=False, streak=0, quiet_since=0), "cleared"
+    if verdict.level == "hold" and known.quiet_since:
+        return known, None
+    current = replace(known, quiet_since=0)
     if verdict.level == "raise" or verdict.text:
-        current = replace(known, text=verdict.text, mend=verdict.mend, tone=verdict.tone, worth=verdict.worth)
+        current = replace(current, text=verdict.text, mend=verdict.mend, tone=verdict.tone, worth=verdict.worth)
     if not known.told_at:  # there was nobody to tell, or no way to: perhaps there is now
         return current, "raised"
-    is_due = now - known.told_at >= REPEAT and (known.rule.nags or current.worth > known.told_worth)
+    # Far ahead, too: a clock that was wrong wrote it.
+    is_due = abs(now - known.told_at) >= REPEAT and (known.rule.nags or current.worth > known.told_worth)
     return current, "reminder" if is_due else None
 
 
@@ -177,7 +187,7 @@ def _not_yet(known: Condition | None, verdict: Verdict, now: int) -> tuple[Condi
             return replace(known, streak=0), None
         return None, None
     fresh = known is None or known.streak == 0
-    if known is not None and not fresh and now - known.counted_at < APART:
+    if known is not None and not fresh and abs(now - known.counted_at) < APART:  # a clock may be set back
         return known, None
     streak = 1 if known is None else known.streak + 1
     raised = streak >= RULES[verdict.code].patience

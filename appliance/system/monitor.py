@@ -36,7 +36,9 @@ from appliance.system.readings import BackupSource, Readings, Stuck
 from appliance.system.schemas import SystemState
 
 EVERY_SECONDS: Final = 60
-CERTIFICATE_SECONDS: Final = 6 * 3_600  # it changes every two months
+CERTIFICATE_SECONDS: Final = 6 * 3_600  # it changes every two months; those of a private authority every few hours
+CERTIFICATE_SHARE: Final = 12  # of its life: renewal begins at a third and is late at a sixth
+CERTIFICATE_RETRY_SECONDS: Final = 3_600
 FIRST_CERTIFICATE_SECONDS: Final = 120  # after the start: by then the proxy has fetched one
 WEEKLY_BACKUP_HOURS: Final = 2 * 7 * 24 + 2.0  # one may fail, as with daily ones
 CONDITION: Final = "condition:"
@@ -177,16 +179,21 @@ class SelfMonitor:
         return [*(sample for sample in samples if sample.at < new.at), new] if is_whole else samples
 
     async def _certificate(self, now: int) -> Certificate | None:
-        """What the last handshake showed; a new one every few hours. An address that nobody answers changes nothing."""
+        """What the last handshake showed, while it can still be that one; a new one every few hours."""
         if not self._site_url.startswith("https://") or not self._limits.certificate_days:
             return None
         async with self._database.read() as session:
             fact = await session.get(FactModel, CERTIFICATE)
         known = msgspec.json.decode(fact.value, type=Certificate) if fact is not None else None
-        fresh = known is not None and now - known.checked_at < CERTIFICATE_SECONDS * MICROSECONDS
-        if fresh or self._clock.monotonic() < self._certificate_due:
+        life = known.not_after - known.not_before if known is not None else 0
+        keep = min(CERTIFICATE_SECONDS * MICROSECONDS, life // CERTIFICATE_SHARE)
+        age = abs(now - known.checked_at) if known is not None else 0
+        if life and age > 2 * life // CERTIFICATE_SHARE:
+            known = None  # it was to be renewed meanwhile: what nobody answers any more is not known
+        if age < keep or self._clock.monotonic() < self._certificate_due:
             return known
-        self._certificate_due = self._clock.monotonic() + 3_600
+        pause = min(CERTIFICATE_RETRY_SECONDS, life / MICROSECONDS / CERTIFICATE_SHARE or CERTIFICATE_RETRY_SECONDS)
+        self._certificate_due = self._clock.monotonic() + pause
         try:
             found = await read_certificate(self._site_url, now)
         except CertificateUnknownError as error:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from appliance.system.certificate import Certificate
-from appliance.system.conditions import REPEAT, RULES, Code, Condition, Verdict, advance
+from appliance.system.conditions import APART, QUIET, REPEAT, RULES, Code, Condition, Verdict, advance
 from appliance.system.forecast import DAY, HOUR, Sample, days_left, keep
 from appliance.system.judging import Limits, judge
 from appliance.system.memory import MemoryUse
@@ -59,8 +59,46 @@ def test_between_the_thresholds_it_stays_raised_and_says_nothing() -> None:
 def test_it_is_over_once_and_then_forgotten() -> None:
     known, step = look(told(), "clear", NOW + MINUTE)
     assert known is not None
+    assert (known.raised, step) == (True, None)
+    known, step = look(known, "clear", NOW + MINUTE + QUIET)
+    assert known is not None
     assert (known.raised, step) == (False, "cleared")
-    assert look(known, "clear", NOW + 2 * MINUTE) == (None, None)
+    assert look(known, "clear", NOW + 2 * MINUTE + QUIET) == (None, None)
+
+
+def test_it_is_over_only_after_it_was_quiet_all_the_time() -> None:
+    known, _ = look(told(), "clear", NOW + MINUTE)
+    known, step = look(known, "raise", NOW + 10 * MINUTE)
+    assert step is None
+    known, step = look(known, "clear", NOW + MINUTE + QUIET)
+    assert known is not None
+    assert (known.raised, step) == (True, None)
+    known, step = look(known, "hold", NOW + QUIET + 10 * MINUTE)
+    assert step is None
+    assert look(known, "clear", NOW + MINUTE + 2 * QUIET)[1] == "cleared"
+
+
+@pytest.mark.parametrize("code", [Code.BACKUP, Code.RESTARTED])
+def test_what_does_not_come_and_go_is_over_at_once(code: Code) -> None:
+    assert look(told(code), "clear", NOW + MINUTE, code)[1] == "cleared"
+
+
+def test_what_was_not_told_yet_is_not_told_while_it_is_quiet() -> None:
+    untold = Condition(code=Code.DISK_LOW, since=NOW, raised=True, streak=2)
+    known, step = look(untold, "clear", NOW + MINUTE)
+    assert step is None
+    assert look(known, "hold", NOW + 2 * MINUTE)[1] is None
+
+
+def test_a_clock_that_was_ahead_holds_nothing_back() -> None:
+    ahead = NOW + 400 * DAY
+    waiting = Condition(code=Code.DISK_LOW, since=ahead, streak=1, counted_at=ahead)
+    assert look(waiting, "raise", NOW)[1] == "raised"
+    assert look(Condition(code=Code.DISK_LOW, since=NOW, streak=1, counted_at=NOW + APART - 1), "raise", NOW)[1] is None
+    raised = Condition(code=Code.DISK_LOW, since=ahead, raised=True, streak=2, told_at=ahead, quiet_since=ahead)
+    assert look(raised, "raise", NOW)[1] == "reminder"
+    known, _ = look(raised, "clear", NOW)
+    assert look(known, "clear", NOW + QUIET)[1] == "cleared"
 
 
 def test_it_is_repeated_once_a_day_and_no_sooner() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import select
@@ -20,6 +21,7 @@ from appliance.config import Config
 from appliance.hookspecs import CheckStep, DeliveryError, EventStore, Notification, Notifier, Receipt
 from appliance.metadata.database import Database
 from appliance.system import monitor as monitoring
+from appliance.system.certificate import Certificate
 from appliance.system.conditions import Code
 from appliance.system.monitor import SelfMonitor
 from appliance.system.readings import BackupState, Stuck
@@ -160,6 +162,7 @@ async def test_it_is_repeated_daily_and_its_end_is_told_once(world: World) -> No
     world.late(120)  # between the thresholds: still raised
     assert await world.look(3) == ["spool_lag"]
     world.late(1)
+    assert await world.look(15) == ["spool_lag"]
     assert await world.look(3) == []
     assert [subject.split("] ")[1] for subject in world.mail.subjects] == [
         "Problem: Events are processed late",
@@ -178,10 +181,20 @@ async def test_a_restart_tells_nothing_twice(world: World) -> None:
         assert await world.look() == ["spool_lag"]
     assert len(world.mail.sent) == 1
     world.late(0)
-    world.start()
-    await world.look()
-    world.start()
-    await world.look()
+    for _ in range(18):
+        world.start()
+        await world.look()
+    assert len(world.mail.sent) == 2
+
+
+async def test_what_comes_and_goes_is_told_once_until_it_was_quiet_for_a_while(world: World) -> None:
+    for _ in range(10):
+        world.late(900)
+        assert await world.look(3) == ["spool_lag"]
+        world.late(1)
+        assert await world.look(10) == ["spool_lag"]
+    assert len(world.mail.sent) == 1
+    assert await world.look(10) == []
     assert len(world.mail.sent) == 2
 
 
@@ -224,7 +237,7 @@ async def test_a_notifier_that_fails_is_told_through_another_channel(world: Worl
     assert len(world.hook.sent) == 2
     world.mail.error = None
     world.clock.advance(DAY // 2)
-    await world.look(2)  # the waiting message is delivered at last: it is well again
+    await world.look(20)  # the waiting message is delivered at last: it is well again
     assert "[Condev Monitor] Over: The notifier delivers again: mail" in [*world.hook.subjects, *world.mail.subjects]
 
 
@@ -259,7 +272,7 @@ async def test_a_notifier_that_left_the_configuration_fails_no_more(world: World
     assert "notifier_failing:mail" in await world.look()
     world.config.channels = {"email": ["hook"]}
     world.start()
-    assert "notifier_failing:mail" not in await world.look()
+    assert "notifier_failing:mail" not in await world.look(17)
 
 
 async def test_a_store_that_hangs_is_told_at_once(world: World) -> None:
@@ -267,7 +280,7 @@ async def test_a_store_that_hangs_is_told_at_once(world: World) -> None:
     assert await world.look() == ["store_stuck"]
     assert "Its call write has not come back for 61 s" in world.mail.sent[0].text
     world.stuck = None
-    assert await world.look() == []
+    assert await world.look(17) == []
     assert "Over: The event store answers again" in world.mail.subjects[-1]
 
 
@@ -309,9 +322,9 @@ async def tls_site() -> AsyncIterator[Callable[[int], Any]]:
 
     servers: list[asyncio.Server] = []
 
-    async def serve(days: int) -> str:
+    async def serve(days: float, lived: float = 60) -> str:
         now = datetime.datetime.now(datetime.UTC)
-        start, end = now - datetime.timedelta(days=60), now + datetime.timedelta(days=days)
+        start, end = now - datetime.timedelta(days=lived), now + datetime.timedelta(days=days)
         leaf = trustme.CA().issue_cert("localhost", not_before=start, not_after=end)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         leaf.configure_cert(context)
@@ -341,4 +354,31 @@ async def test_an_address_that_nobody_answers_is_no_condition(world: World, capl
     world.config.site.url = "https://localhost:9"
     world.start()
     world.clock.advance(180)
+    assert await world.look(3) == []
+
+
+async def test_a_certificate_of_twelve_hours_is_looked_at_again_within_the_hour(world: World, tls_site: Any) -> None:
+    """As Caddy's own authority gives them out and renews them at a third of their life."""
+    world.config.site.url = await tls_site(4.5 / 24, 7.5 / 24)
+    world.start()
+    world.clock.advance(180)
+    assert await world.look() == []
+    assert await world.look(55) == []
+    world.clock.advance(3 * 3_600)  # renewed meanwhile, at the same address
+    world.monitor._site_url = await tls_site(11 / 24, 1 / 24)
+    assert await world.look(3) == []
+    async with world.database.read() as session:
+        fact = await session.get(monitoring.FactModel, monitoring.CERTIFICATE)
+    assert fact is not None
+    checked = msgspec.json.decode(fact.value, type=Certificate).checked_at
+    assert world.clock.now() - checked < 4 * 60_000_000
+
+
+async def test_what_was_read_long_ago_of_a_short_certificate_is_no_condition(world: World, tls_site: Any) -> None:
+    world.config.site.url = await tls_site(4.5 / 24, 7.5 / 24)
+    world.start()
+    world.clock.advance(180)
+    assert await world.look() == []
+    world.monitor._site_url = "https://localhost:9"  # nobody answers any more
+    world.clock.advance(4 * 3_600)
     assert await world.look(3) == []
