@@ -41,6 +41,7 @@ class Job(Struct, frozen=True):
     every_seconds: int
     run: Callable[[], Awaitable[object]]
     max_seconds: float = MAX_RUN_SECONDS
+    retry_seconds: int = RETRY_SECONDS  # longer for what is costly and fails for reasons that last
 
 
 class Schedule:
@@ -107,34 +108,36 @@ class Schedule:
 
     async def _run(self, job: Job) -> None:
         renewing = asyncio.create_task(self._renew(job))
-        problem = ""
+        problem, wait = "", job.every_seconds
         try:
             async with self._places, asyncio.timeout(job.max_seconds):
                 await job.run()
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:2_000]
+            wait = min(job.retry_seconds, job.every_seconds)
             log.error("job failed", job=job.name, exc_info=error)
         except asyncio.CancelledError:
             problem = "stopped with the appliance, before it was done"
+            wait = min(RETRY_SECONDS, job.every_seconds)
             raise
         finally:
             renewing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(self._release(job, problem))
+                await asyncio.shield(self._release(job, problem, wait))
 
     async def _take(self, job: Job) -> bool:
         """Take the lease if the job is due and nobody runs it."""
         now = self._clock.now()
         async with self._database.read() as session:
             known = await session.get(LeaseModel, job.name)
-            if known is not None and (known.next_at > now or (known.held_until > now and known.holder)):
+            if known is not None and not _is_due(known, job, now):
                 return False
         async with self._database.write() as session:
             lease = await session.get(LeaseModel, job.name, with_for_update=True)
             if lease is None:
                 lease = LeaseModel(name=job.name, holder="", held_until=0, last_error="", next_at=0)
                 session.add(lease)
-            if lease.next_at > now or (lease.held_until > now and lease.holder):
+            if not _is_due(lease, job, now):
                 return False
             lease.holder = self._holder
             lease.held_until = now + LEASE_SECONDS * MICROSECONDS
@@ -149,9 +152,8 @@ class Schedule:
             async with self._database.write() as session:
                 await session.execute(update(LeaseModel).where(mine).values(held_until=until))
 
-    async def _release(self, job: Job, problem: str) -> None:
+    async def _release(self, job: Job, problem: str, wait: int) -> None:
         now = self._clock.now()
-        wait = min(RETRY_SECONDS, job.every_seconds) if problem else job.every_seconds
         mine = (LeaseModel.name == job.name) & (LeaseModel.holder == self._holder)
         async with self._database.write() as session:
             await session.execute(
@@ -165,6 +167,13 @@ class Schedule:
                     next_at=now + wait * MICROSECONDS,
                 )
             )
+
+
+def _is_due(lease: LeaseModel, job: Job, now: int) -> bool:
+    """What lies further ahead than anything that is written here was written by a clock that was wrong."""
+    is_early = now < lease.next_at <= now + job.every_seconds * MICROSECONDS
+    is_held = bool(lease.holder) and now < lease.held_until <= now + LEASE_SECONDS * MICROSECONDS
+    return not is_early and not is_held
 
 
 class JobState(Struct, frozen=True, kw_only=True):

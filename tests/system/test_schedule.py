@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from appliance.schedule import LEASE_SECONDS, Job, Schedule, job_states
+from appliance.system.models import LeaseModel
 from appliance.testing.clock import FakeClock
 from appliance.testing.databases import BACKENDS, temporary_database
 
@@ -66,6 +67,33 @@ async def test_a_job_that_fails_is_shown_tried_again_and_stops_no_other(database
     await run_due(schedule)
     assert (bad.runs, good.runs) == (2, 1)
     assert (await job_states(database, clock.now()))[0].last_error == ""
+
+
+async def test_a_costly_job_that_fails_is_tried_again_after_its_own_time(database):
+    clock, bad = FakeClock(), Counting()
+    bad.error = RuntimeError("disk full")
+    schedule = Schedule(database, clock, [Job("backup", 86_400, bad, retry_seconds=3_600)])
+    await run_due(schedule)
+    clock.advance(3_599)
+    await run_due(schedule)
+    assert bad.runs == 1
+    clock.advance(2)
+    await run_due(schedule)
+    assert bad.runs == 2
+
+
+async def test_times_that_a_wrong_clock_wrote_are_not_waited_for(database):
+    clock, body = FakeClock(), Counting()
+    async with database.write() as session:
+        year = clock.now() + 365 * 86_400 * 1_000_000
+        session.add(LeaseModel(name="early", holder="", held_until=0, last_error="", next_at=year))
+        session.add(LeaseModel(name="held", holder="dead", held_until=year, last_error="", next_at=0))
+        soon = clock.now() + 60 * 1_000_000
+        session.add(LeaseModel(name="waits", holder="", held_until=0, last_error="", next_at=soon))
+    other = Counting()
+    schedule = Schedule(database, clock, [Job("early", 60, body), Job("held", 60, body), Job("waits", 60, other)])
+    await run_due(schedule)
+    assert (body.runs, other.runs) == (2, 0)
 
 
 async def test_a_job_runs_in_one_process_at_a_time(database):

@@ -168,6 +168,7 @@ async def _write_parts(
         await writer.put(SECRETS, "secrets", own_secrets.collect(parts.config))
     async for table, rows, data in snapshot.rows():
         await writer.put(METADATA, table, data, rows)
+    await snapshot.close()  # while it is held, a write-ahead log only grows, and what follows may take hours
     async for chunk in export.chunks():
         await writer.put(STORE, chunk.table, chunk.body, chunk.rows)
     await export.close()  # what it holds on disk is given back before the blobs, which may be many

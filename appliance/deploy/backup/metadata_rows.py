@@ -60,8 +60,13 @@ class MetadataSnapshot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ):
-        if self._connection is not None:
-            await self._connection.close()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the snapshot, which keeps the database from tidying up. May be called again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     async def count(self) -> dict[str, int]:
         """Rows by table."""

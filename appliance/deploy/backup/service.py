@@ -27,6 +27,7 @@ from appliance.system.schemas import BackupState
 STATE_FILE: Final = "backup.json"
 # A day's backup may take as long as a night: 100 GB at 10 MB/s are under three hours.
 MAX_SECONDS: Final = 6 * 3_600.0
+RETRY_SECONDS: Final = 3_600  # it reads and writes everything, and what it fails of (a full disk) lasts
 EVERY_SECONDS: Final = {"hourly": 3_600, "daily": 24 * 3_600, "weekly": 7 * 24 * 3_600}
 _NAME: Final = re.compile(r"condev-\d{8}T\d{6}Z\.backup")
 
@@ -77,17 +78,24 @@ class Backups:
         """What the schedule runs."""
         if self._settings.schedule == "off":
             return []
-        return [Job("backup", EVERY_SECONDS[self._settings.schedule], self.scheduled, MAX_SECONDS)]
+        # Longer than its own limit, which is written down as the reason.
+        limit = MAX_SECONDS + 60.0
+        return [Job("backup", EVERY_SECONDS[self._settings.schedule], self.scheduled, limit, RETRY_SECONDS)]
 
     async def scheduled(self) -> Path:
-        """Make one, read it back, then remove those that are too many. Raises `BackupError`."""
+        """Make one, read it back, then remove those that are too many. Raises `BackupError` and others."""
         state = await self._read_state()
         began = self._parts.clock.now()
         try:
-            path, manifest = await self._make(state)
-        except (BackupError, PauseError) as error:
-            state.last_error, state.failed_at = str(error), began
-            await asyncio.to_thread(self._write_state, state)
+            path, manifest = await self._make_in_time(state)
+        except Exception as error:
+            is_plain = isinstance(error, BackupError | PauseError)  # written for people
+            state.last_error = str(error) if is_plain else f"{type(error).__name__}: {error}"[:2_000]
+            state.failed_at = began
+            try:
+                await asyncio.to_thread(self._write_state, state)
+            except OSError as unwritten:
+                log.warning("cannot write down why the backup failed", error=str(unwritten))
             raise
         state.last_good_at, state.last_error, state.failed_at = manifest.created_at, "", None
         state.last_file, state.last_bytes = path.name, path.stat().st_size
@@ -108,6 +116,19 @@ class Backups:
             last_error=state.last_error,
             bytes=state.last_bytes,
         )
+
+    async def _make_in_time(self, state: ScheduledState) -> tuple[Path, Manifest]:
+        deadline = asyncio.timeout(MAX_SECONDS)
+        try:
+            async with deadline:
+                return await self._make(state)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise BackupError(
+                f"it was not done after {MAX_SECONDS / 3_600:g} hours: see whether {self._directory} is slow, "
+                "or set [backup] directory"
+            ) from error
 
     async def _make(self, state: ScheduledState) -> tuple[Path, Manifest]:
         try:

@@ -302,6 +302,45 @@ async def test_a_scheduled_backup_that_fails_removes_no_older_one_and_says_why(t
         assert state.last_good_at is not None
 
 
+async def test_whatever_stops_a_scheduled_backup_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with appliance(tmp_path, "sqlite") as parts:
+
+        async def broken(*_: object) -> Path:
+            raise RuntimeError("a fault of ours")
+
+        async def endless(*_: object) -> Path:
+            return await asyncio.Future()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("appliance.deploy.backup.service.create", broken)
+            with pytest.raises(RuntimeError):
+                await scheduled(parts).scheduled()
+            assert (await scheduled(parts).state()).last_error == "RuntimeError: a fault of ours"
+        monkeypatch.setattr("appliance.deploy.backup.service.create", endless)
+        monkeypatch.setattr("appliance.deploy.backup.service.MAX_SECONDS", 0.05)
+        with pytest.raises(BackupError, match="it was not done after"):
+            await scheduled(parts).scheduled()
+        assert "it was not done after" in (await scheduled(parts).state()).last_error
+        assert [job.retry_seconds for job in scheduled(parts).jobs()] == [3_600]
+
+
+async def test_the_metadata_are_let_go_of_before_the_blobs_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "condev.backup"
+    async with appliance(tmp_path / "here", "sqlite") as parts:
+        await fill(parts)
+        held: list[int] = []
+
+        class Blobs(LocalBlobs):
+            async def get(self, key: str) -> bytes:
+                held.append(parts.database.engine.pool.checkedout())  # type: ignore[attr-defined]
+                return await super().get(key)
+
+        await create(replace(parts, blobs=Blobs(parts.data_dir / "blobs")), file, PASSPHRASE)
+        assert held == [0]
+
+
 async def test_a_backup_takes_no_room_that_ingest_needs(tmp_path: Path) -> None:
     async with appliance(tmp_path, "sqlite") as parts:
         parts.config.ingest.spool_min_free_bytes = type(parts.config.ingest.spool_min_free_bytes)(1 << 60)
