@@ -32,6 +32,7 @@ MAX_PIECE: Final = 4 * 1024 * 1024
 MAX_CONNECTIONS: Final = 16
 REQUEST_SECONDS: Final = 5.0  # for a request to arrive
 ANSWER_SECONDS: Final = 60.0  # for a verb that streams nothing; a client may wait less
+CLOSE_SECONDS: Final = 1.0  # for the last bytes to be taken; a stop does not wait for who does not read
 CONNECT_SECONDS: Final = 5.0
 PIECE_SECONDS: Final = 120.0  # for the other side to take or bring the next piece: a slow disk, not a dead one
 _PIECE: Final = struct.Struct("<I")
@@ -104,9 +105,7 @@ class ControlServer:
                 raise
         finally:
             self._running.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            await _close(writer)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._running) > MAX_CONNECTIONS:
@@ -239,6 +238,17 @@ async def _write(writer: asyncio.StreamWriter, message: _Request | _Answer) -> N
     writer.write(msgspec.json.encode(message) + b"\n")
     async with asyncio.timeout(REQUEST_SECONDS):
         await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        log.debug("a control connection was gone before it was closed")
 
 
 def _is_plain(error: Exception) -> bool:

@@ -16,12 +16,13 @@ from appliance.control import ControlError, Send, StreamingVerb, Verb
 from appliance.deploy.backup.manifest import encode
 from appliance.deploy.backup.service import Backups
 from appliance.model import JsonObject
-from appliance.pipeline.boundary import Boundary
+from appliance.pipeline.boundary import Boundary, PauseError
 from appliance.recent_log import RECENT
 from appliance.secret import Secret
 from appliance.system.service import SystemService
 
 MAX_PAUSE_SECONDS: Final = 60.0  # events wait in the spool meanwhile; longer, and SDKs would be told to wait
+MAX_LOG_BYTES: Final = 512 * 1024  # of JSON: half of what an answer may have
 MAX_PASSPHRASE: Final = 4_096  # characters
 
 
@@ -60,8 +61,12 @@ class ControlVerbs:
         return msgspec.to_builtins(await self._system.answer(COMMAND_LINE))
 
     async def logs(self, _args: JsonObject) -> JsonObject:
-        """The last lines, without anything that others said."""
-        return cast("JsonObject", {"lines": RECENT.lines()})
+        """The last lines, as many as an answer has room for, without anything that others said."""
+        lines, room = RECENT.lines(), MAX_LOG_BYTES
+        first = len(lines)
+        while first and (room := room - len(msgspec.json.encode(lines[first - 1])) - 1) >= 0:
+            first -= 1
+        return cast("JsonObject", {"lines": lines[first:]})
 
     async def pause(self, args: JsonObject) -> JsonObject:
         """Hold the pipeline between two batches for at most `seconds`, or until `resume`. Ingest goes on."""
@@ -82,7 +87,7 @@ class ControlVerbs:
         task, self._pausing = self._pausing, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, PauseError):  # who asked for the pause was told
                 await task
         return {"paused": self._boundary.is_paused}
 

@@ -147,3 +147,12 @@ async def test_a_request_without_end_is_cut_off(server: ControlServer, tmp_path:
     answer = await reader.readline()
     assert b"not a request" in answer
     writer.close()
+
+
+async def test_a_stop_does_not_wait_for_one_who_does_not_read(server: ControlServer, tmp_path: Path):
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / control.SOCKET_FILE), limit=1024)
+    writer.write(b'{"verb":"count","args":{"size":1073741824}}\n')
+    assert b"stream" in await reader.readline()
+    async with asyncio.timeout(20):
+        await server.stop()
+    writer.transport.abort()
