@@ -45,6 +45,7 @@ class DiskGuard:
         self._tables = tables
         self._task: asyncio.Task[None] | None = None
         self._mending = asyncio.Lock()
+        self._torn = False  # loading anew began and did not end: a table may be detached, or merge when it should not
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -75,16 +76,15 @@ class DiskGuard:
         Raises:
             StoreUnavailableError: it could not be done; look again.
         """
-        free = self._free()
-        if not self.is_short and free < self.reserve:
-            async with self._mending:
-                await self._engine.maintain("stopping merges", "SYSTEM STOP MERGES")  # also those under way
-                await self._load_anew(merging=False)
-            self.is_short = True
-        elif self.is_short and free >= self.reserve * ENOUGH:
-            async with self._mending:
+        async with self._mending:
+            free = self._free()
+            if not self.is_short and free < self.reserve:
+                await self._stop_and_load_anew()
+            elif self.is_short and free >= self.reserve * ENOUGH:
                 await self._load_anew(merging=True)
-            self.is_short = False
+                self.is_short = False
+            elif self._torn:
+                await self._load_anew(merging=not self.is_short)
 
     async def after_write(self) -> None:
         """To be called when rows were written.
@@ -95,7 +95,7 @@ class DiskGuard:
         if self._free() >= self.reserve:
             return
         async with self._mending:
-            await self._load_anew(merging=False)
+            await self._stop_and_load_anew()
         raise StoreUnavailableError(
             "The event store's disk got short of room while rows were written: free some space, or lower "
             "[retention] bytes. What is there of them is looked at again."
@@ -111,9 +111,16 @@ class DiskGuard:
                 await self.look()
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def _stop_and_load_anew(self) -> None:
+        self.is_short = True  # first of all: whatever of this is done or fails, the look that finds room makes it good
+        await self._engine.maintain("stopping merges", "SYSTEM STOP MERGES")  # also those under way
+        await self._load_anew(merging=False)
+
     async def _load_anew(self, *, merging: bool) -> None:
+        self._torn = True
         for table in self._tables:
             await self._engine.run("maintain", f"loading {table} anew", lambda c, t=table: _load(c, t, merging=merging))
+        self._torn = False
 
 
 def _load(client: Client, table: str, *, merging: bool) -> None:

@@ -190,9 +190,19 @@ def read_settings(client: Client, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def column_types(client: Client, database: str, table: str) -> dict[str, str]:
-    """The types of a table's columns by name."""
+    """The types of a table's columns by name.
+
+    Raises:
+        StoreUnavailableError: the table is not there, as while it is loaded anew: nobody may keep that for an answer.
+    """
     sql = "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}"
-    return {str(name): str(kind) for name, kind in select(client, sql, {"database": database, "table": table})}
+    types = {str(name): str(kind) for name, kind in select(client, sql, {"database": database, "table": table})}
+    if not types:
+        raise StoreUnavailableError(
+            f"The event store's table {table} is not there now: it is tried again. "
+            "If it stays so, restart the appliance, which migrates."
+        )
+    return types
 
 
 def environment_notes() -> list[str]:

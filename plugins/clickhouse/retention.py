@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from appliance.hookspecs import Dropped, StoreStats, TableStats
+from appliance.hookspecs import Dropped, StoreStats, StoreUnavailableError, TableStats
 from appliance.model import MICROSECONDS, TABLES
 
-from .engine import Engine
+from .engine import Client, Engine, select
 from .engine_embedded import read_settings
 from .rows import DAY
 from .summaries import SummaryState
@@ -44,13 +44,10 @@ class Retention:
         return await self._drop(table, past[0], days[past[0]]) if past else None
 
     async def _days(self, table: str) -> dict[int, tuple[int, int]]:
-        """Received day (µs) → rows and bytes."""
-        sql = """
-            SELECT partition, sum(rows), sum(bytes_on_disk) FROM system.parts
-            WHERE database = currentDatabase() AND table = {table:String} AND active GROUP BY partition
-        """
-        rows = await self._engine.query("looking at the days kept", sql, {"table": table})
-        return {_day_of(partition): (int(count), int(size)) for partition, count, size in rows}
+        """Received day (µs) → rows and bytes. Raises `StoreUnavailableError` when the table is not there."""
+        # In the maintenance thread: the disk guard detaches and attaches a table within one call there, so between the
+        # two looks nothing is detached. A detached table has no parts listed, which is not to say that it is empty.
+        return await self._engine.run("maintain", "looking at the days kept", lambda client: _days(client, table))
 
     async def _drop(self, table: str, day: int, size: tuple[int, int]) -> Dropped:
         state, hours = self._states.get(table), list[int]()
@@ -120,6 +117,21 @@ async def stats(engine: Engine, schema_version: int) -> StoreStats:
         settings=settings,
         notes=engine.notes,
     )
+
+
+def _days(client: Client, table: str) -> dict[int, tuple[int, int]]:
+    is_there = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
+    if not select(client, is_there, {"table": table})[0][0]:
+        raise StoreUnavailableError(
+            f"The event store's table {table} is not there now, so nothing of its days is dropped: it is tried again. "
+            "If it stays so, restart the appliance, which migrates."
+        )
+    sql = """
+        SELECT partition, sum(rows), sum(bytes_on_disk) FROM system.parts
+        WHERE database = currentDatabase() AND table = {table:String} AND active GROUP BY partition
+    """
+    found = select(client, sql, {"table": table})
+    return {_day_of(partition): (int(count), int(size)) for partition, count, size in found}
 
 
 def _check(table: str) -> None:
