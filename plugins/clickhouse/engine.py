@@ -163,7 +163,12 @@ class Engine(ABC):
             return common | {"query_plan_max_limit_for_lazy_materialization": 1_000, "readonly": 2}
         # One thread and one block: an insert of one day is one part, which appears whole or not at all. async_insert is
         # on by default in new servers and would answer for a buffer.
-        return common | {"async_insert": 0, "max_insert_threads": 1, "insert_deduplicate": 0}
+        common |= {"async_insert": 0, "max_insert_threads": 1, "insert_deduplicate": 0}
+        if role == "maintain":
+            # 0: of any size. The engine refuses to drop what has more than 50 GB, against slips of a person's hand;
+            # retention, restoring and the end of a backup mean what they say.
+            common |= {"max_table_size_to_drop": 0, "max_partition_size_to_drop": 0}
+        return common
 
     def insert_settings(self, batch_id: int) -> dict[str, object]:
         """What each insert of a batch carries beside its connection's settings."""

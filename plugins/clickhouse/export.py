@@ -17,7 +17,7 @@ from appliance.hookspecs import EventStoreError, JsonObject, StoreChunk, StoreEx
 from appliance.model import TABLES
 
 from .config import MIB
-from .engine import Client, Engine, quote
+from .engine import Client, Engine, quote, select
 from .errors import is_memory_refusal, translate
 from .rows import COLUMNS
 from .schema import SCHEMA_VERSION
@@ -32,7 +32,11 @@ _COPY_SETTINGS: Final = (
     "fsync_after_insert = 0, fsync_part_directory = 0"
 )
 MEMORY_WAITS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds; merges take as long
+GROW_AFTER: Final = 8  # reads in a row before more rows are asked for again: where rows are large, few are refused
 _FORMAT: Final = "clickhouse-native"
+_COPIES: Final = (
+    "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
+)
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -59,42 +63,46 @@ class ClickHouseExport(StoreExport):
 
     @classmethod
     async def take(cls, engine: Engine) -> ClickHouseExport:
-        """Copy every table as it is now."""
+        """Copy every table as it is now. When it fails, the caller has to drop what there is of copies."""
         await drop_copies(engine)
-        try:
-            for table in EXPORTED:
-                copy = PREFIX + table
-                doing = f"making a copy of {table} to back up"
-                await engine.maintain(doing, f"CREATE TABLE {copy} AS {table}")
-                await engine.maintain(doing, f"ALTER TABLE {copy} MODIFY SETTING {_COPY_SETTINGS}")
-                await engine.maintain(doing, f"ALTER TABLE {copy} ATTACH PARTITION ALL FROM {table}")
-            return cls(engine, await _parts(engine))
-        except BaseException:
-            await drop_copies(engine)
-            raise
+        for table in EXPORTED:
+            copy = PREFIX + table
+            doing = f"making a copy of {table} to back up"
+            await engine.maintain(doing, f"CREATE TABLE {copy} AS {table}")
+            await engine.maintain(doing, f"ALTER TABLE {copy} MODIFY SETTING {_COPY_SETTINGS}")
+            await engine.maintain(doing, f"ALTER TABLE {copy} ATTACH PARTITION ALL FROM {table}")
+        return cls(engine, await _parts(engine))
 
     async def chunks(self) -> AsyncIterator[StoreChunk]:
         """All rows, part by part."""
         for table, parts in self._parts.items():
             for part in parts:
-                step = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES * part.rows // max(1, part.bytes)))
-                start = 0
-                while start < part.rows:
-                    end = min(part.rows, start + step)
-                    body = await self._engine.run(
-                        "export",
-                        f"reading {table}",
-                        lambda c, t=table, p=part, s=start, e=end: _read(c, t, p.name, s, e),
+                async for chunk in self._chunks_of(table, part):
+                    yield chunk
+
+    async def _chunks_of(self, table: str, part: _Part) -> AsyncIterator[StoreChunk]:
+        full = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES * part.rows // max(1, part.bytes)))
+        step, start, read, refused = full, 0, 0, 0  # the last two: reads and refusals in a row
+        while start < part.rows:
+            end = min(part.rows, start + step)
+            body = await self._engine.run(
+                "export",
+                f"reading {table}",
+                lambda c, s=start, e=end: _read(c, table, part.name, s, e),
+            )
+            if body is None:  # these rows are much larger than the others, or others hold the memory for a moment
+                if step == 1 and refused >= len(MEMORY_WAITS):
+                    raise EventStoreError(
+                        f"One row of {table} needs more memory to be read than ClickHouse has: back up when it has "
+                        "less to do, or raise [plugins.clickhouse] query_memory and server_memory."
                     )
-                    if body is None:  # not enough memory for so many: some rows are much larger than the others
-                        if step == 1:
-                            raise EventStoreError(
-                                f"One row of {table} needs more memory to be read than ClickHouse has."
-                            )
-                        step = max(1, step // 4)
-                        continue
-                    yield StoreChunk(table=table, rows=end - start, body=body)
-                    start = end
+                await asyncio.sleep(MEMORY_WAITS[min(refused, len(MEMORY_WAITS) - 1)])
+                step, read, refused = max(1, step // 4), 0, refused + 1
+                continue
+            yield StoreChunk(table=table, rows=end - start, body=body)
+            start, read, refused = end, read + 1, 0
+            if read % GROW_AFTER == 0:
+                step = min(full, step * 2)
 
     async def close(self) -> None:
         """Drop the copies."""
@@ -104,8 +112,9 @@ class ClickHouseExport(StoreExport):
 
 async def drop_copies(engine: Engine) -> None:
     """Drop the copies of an export that has ended, however it did."""
-    sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
-    for (name,) in await engine.query("looking for copies of a backup", sql, {"prefix": PREFIX}):
+    doing = "looking for copies of a backup"
+    # In the maintenance thread: behind a copy that is just being made there for somebody who waits no longer.
+    for (name,) in await engine.run("maintain", doing, lambda client: select(client, _COPIES, {"prefix": PREFIX})):
         await engine.maintain("dropping a copy of a backup", f"DROP TABLE IF EXISTS {quote(str(name))} SYNC")
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Literal
 
+import structlog
 from msgspec.structs import replace
 
 from appliance.hookspecs import (
@@ -49,6 +50,8 @@ from .write import Writer, present, seen
 EMBEDDED_ANSWER: Final = 20.0  # s
 SERVER_ANSWER: Final = 60.0  # s
 
+log = structlog.get_logger(__name__)
+
 
 class ClickHouseStore(EventStore):
     """Events in ClickHouse, embedded or a server."""
@@ -68,6 +71,7 @@ class ClickHouseStore(EventStore):
         self._summarising = asyncio.Lock()
         self._exporting = asyncio.Lock()
         self._export: ClickHouseExport | None = None
+        self._dropping: asyncio.Task[None] | None = None  # of what an export that failed left
         # A server's disk is its operator's.
         self.guard = DiskGuard(engine, ALL_TABLES, disk_reserve) if isinstance(engine, EmbeddedEngine) else None
 
@@ -93,7 +97,7 @@ class ClickHouseStore(EventStore):
         await self.engine.start()
         try:
             await migrate(self.engine, self._clock.now())
-            await drop_copies(self.engine)  # of a backup that was killed
+            await self._drop_copies()  # of a backup that was killed
             await set_disk_reserve(self.engine, self._disk_reserve)
             if self.guard is not None:
                 await self.guard.start()
@@ -105,6 +109,10 @@ class ClickHouseStore(EventStore):
         """Finish what runs and release everything."""
         if self.guard is not None:
             await self.guard.stop()
+        task, self._dropping = self._dropping, None
+        if task is not None:
+            task.cancel()  # what is left is dropped when the store is opened
+            await asyncio.wait([task])
         await self.engine.stop()
 
     async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None = None) -> None:
@@ -158,8 +166,22 @@ class ClickHouseStore(EventStore):
         async with self._exporting:
             if self._export is not None and not self._export.closed:
                 raise EventStoreError("A backup of the event store is being made already: wait until it is done.")
-            self._export = await ClickHouseExport.take(self.engine)
+            if self._dropping is not None:
+                await asyncio.shield(self._dropping)  # goes on when the caller waits no longer
+            try:
+                self._export = await ClickHouseExport.take(self.engine)
+            except BaseException:
+                # Not awaited: the pipeline stands still around this call, and dropping may take minutes.
+                self._dropping = asyncio.create_task(self._drop_copies(), name="clickhouse-drop-copies")
+                raise
             return self._export
+
+    async def _drop_copies(self) -> None:
+        """Drop what an export left; where that fails, all but disk space is well, and the next export does it."""
+        try:
+            await drop_copies(self.engine)
+        except EventStoreError as error:
+            log.warning("copies of a backup could not be dropped", error=str(error))
 
     async def load(self, description: JsonObject, chunks: AsyncIterator[StoreChunk]) -> None:
         """Replace everything by what a backup has."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,12 +19,18 @@ from appliance.testing.clock import FakeClock
 from appliance.testing.rows import DAY, NOW, event_row, measurement_row
 from condev_plugins.clickhouse import export as exporting
 from condev_plugins.clickhouse.config import GIB, ClickHouseConfig, derive_caps
+from condev_plugins.clickhouse.engine import Client, Engine, select
 from condev_plugins.clickhouse.engine_server import ServerEngine
 from condev_plugins.clickhouse.store import ClickHouseStore
 from condev_plugins.clickhouse.testing import temporary_store
 
 ALL = EventFilter(project_ids=(1,))
 WIDE = (NOW - 40 * DAY, NOW + DAY)
+
+
+@pytest.fixture(autouse=True)
+def brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "MEMORY_WAITS", (0.0,) * len(exporting.MEMORY_WAITS))
 
 
 @pytest.fixture
@@ -96,7 +105,7 @@ async def test_where_memory_is_short_fewer_rows_are_read_at_once(
 ) -> None:
     await store.write(Batch(batch_id=1, events=[event_row(n, payload=b"x" * 1_000) for n in range(500)]))
     steps: list[int] = []
-    read = exporting._read
+    read = exporting._read  # pyright: ignore[reportPrivateUsage]
 
     def short(client: object, table: str, part: str, start: int, end: int) -> bytes | None:
         steps.append(end - start)
@@ -106,24 +115,104 @@ async def test_where_memory_is_short_fewer_rows_are_read_at_once(
     chunks, counts = await exported(store)
     assert sum(chunk.rows for chunk in chunks if chunk.table == "events") == counts["events"] == 500
     assert max(chunk.rows for chunk in chunks) <= 40 < max(steps)
-    monkeypatch.setattr(exporting, "_read", lambda *_: None)
+
+    def refuse(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(exporting, "_read", refuse)
     with pytest.raises(EventStoreError, match="One row of events needs more memory"):
         await exported(store)
 
 
-async def test_one_export_at_a_time_and_a_killed_one_leaves_nothing(store: ClickHouseStore) -> None:
-    async def copies() -> int:
-        sql = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name LIKE 'backup_of_%'"
-        return int((await store.engine.query("counting", sql))[0][0])
+async def test_memory_that_comes_back_ends_no_export_and_leaves_its_pieces_large(
+    store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.write(Batch(batch_id=1, events=[event_row(n) for n in range(500)]))
+    monkeypatch.setattr(exporting, "MAX_CHUNK_ROWS", 8)
+    refusals = len(exporting.MEMORY_WAITS)  # of ever fewer rows, the last ones of one alone
+    steps: list[int] = []
+    read = exporting._read  # pyright: ignore[reportPrivateUsage]
+
+    def short_for_a_while(client: object, table: str, part: str, start: int, end: int) -> bytes | None:
+        steps.append(end - start)
+        return None if len(steps) <= refusals else read(client, table, part, start, end)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exporting, "_read", short_for_a_while)
+    chunks, counts = await exported(store)
+    assert sum(chunk.rows for chunk in chunks if chunk.table == "events") == counts["events"] == 500
+    assert steps[:3] == [8, 2, 1]
+    assert steps[refusals] == 1
+    assert max(steps[refusals:]) == 8
+
+
+async def copies_in(store: ClickHouseStore) -> int:
+    sql = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name LIKE 'backup_of_%'"
+    return int((await store.engine.query("counting", sql))[0][0])
+
+
+async def test_an_export_given_up_lets_its_caller_go_before_the_copies_are_dropped(
+    store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller keeps the pipeline paused meanwhile."""
+    released, busy = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold_up(_: Client) -> None:
+        loop.call_soon_threadsafe(busy.set)
+        released.wait(60)
+
+    async def hang(engine: Engine) -> NoReturn:  # all copies are made by now
+        await engine.run("maintain", "holding everything up", hold_up)
+        raise AssertionError("cancelled before")
 
     await store.write(Batch(batch_id=1, events=[event_row(0)]))
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "_parts", hang)
+        taking = asyncio.create_task(store.export())
+        await busy.wait()
+        taking.cancel()
+        done, _ = await asyncio.wait([taking], timeout=10)  # seconds; without end where it waits for the dropping
+        assert not released.is_set()
+        released.set()
+        assert done
+        assert taking.cancelled()
     export = await store.export()
-    assert await copies() == len(exporting.EXPORTED)
+    assert await copies_in(store) == len(exporting.EXPORTED)
+    await export.close()
+    assert await copies_in(store) == 0
+
+
+async def test_copies_that_cannot_be_dropped_keep_no_appliance_from_starting(
+    store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(engine: Engine) -> None:
+        raise EventStoreError("Code: 359. It is too large to be dropped.")
+
+    await store.write(Batch(batch_id=1, events=[event_row(0)]))
+    await store.export()
+    await store.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{ClickHouseStore.__module__}.drop_copies", refuse)
+        await store.open()
+    assert await store.count(ALL) == (1, 0)
+
+
+async def test_what_is_dropped_may_have_any_size(store: ClickHouseStore) -> None:
+    """ClickHouse refuses to drop more than 50 GB at once to who does not say otherwise."""
+    sql = "SELECT name, value FROM system.settings WHERE name LIKE 'max_%_size_to_drop'"
+    found = await store.engine.run("maintain", "looking at settings", lambda client: select(client, sql))
+    assert dict(found) == {"max_table_size_to_drop": "0", "max_partition_size_to_drop": "0"}
+
+
+async def test_one_export_at_a_time_and_a_killed_one_leaves_nothing(store: ClickHouseStore) -> None:
+    await store.write(Batch(batch_id=1, events=[event_row(0)]))
+    export = await store.export()
+    assert await copies_in(store) == len(exporting.EXPORTED)
     with pytest.raises(EventStoreError, match="being made already"):
         await store.export()
     await store.close()  # without `export.close()`, as when the process is killed
     await store.open()
-    assert await copies() == 0
+    assert await copies_in(store) == 0
     assert export.rows["events"] == 1
 
 

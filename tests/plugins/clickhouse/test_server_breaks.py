@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Network:
         self.port = 0
         self.loses_the_next_answer = False
         self.lost = 0
+        self.sent = bytearray()  # to the server
         self._target = target
 
     async def connect(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
@@ -43,6 +44,7 @@ class Network:
             nonlocal inserting
             while data := await client_reader.read(65_536):
                 inserting = inserting or b"INSERT" in data
+                self.sent += data
                 server.write(data)
 
         async def downstream() -> None:
@@ -87,7 +89,7 @@ async def network(front: int) -> AsyncIterator[Network]:
 
 
 @asynccontextmanager
-async def open_store(port: int) -> AsyncIterator[ClickHouseStore]:
+async def open_store(port: int) -> AsyncGenerator[ClickHouseStore]:
     config = ClickHouseConfig(engine="server", url=f"http://127.0.0.1:{port}", password=Secret(PASSWORD))
     store = ClickHouseStore(ServerEngine(config, derive_caps(config, 2 * GIB, 2)), FakeClock(NOW), 0)
     await store.open()
@@ -126,3 +128,14 @@ async def test_what_is_there_is_told_only_when_no_insert_of_the_batch_runs_any_m
         assert (await store.present(8, (0, NOW)))["events"] == frozenset()
         await inserting
         assert (await store.present(7, (0, NOW)))["events"] == frozenset(range(15))
+
+
+async def test_a_backup_gets_an_answer_only_when_the_whole_of_it_is_there(network: Network) -> None:
+    """What fails after its first block has status 200 otherwise. The client library asks for it so: may that last."""
+    async with open_store(network.port) as store:
+        await store.write(batch())
+        export = await store.export()
+        network.sent.clear()
+        assert [chunk.rows async for chunk in export.chunks() if chunk.table == "events"] == [EVENTS]
+        assert b"wait_end_of_query=1" in network.sent
+        await export.close()
