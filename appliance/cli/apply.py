@@ -155,5 +155,7 @@ def _failing() -> Generator[None]:
         yield
     except ApplyError as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error}: mend that and run it again; what is half done is finished or undone first")
     except KeyboardInterrupt:
         fail("interrupted: run `condev apply` again; it finishes or undoes what is half done", code=130)

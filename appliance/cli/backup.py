@@ -14,6 +14,7 @@ import msgspec
 
 from appliance import control
 from appliance.cli.context import CliContext, fail, print_json, run
+from appliance.cli.host_files import refuse_lost
 from appliance.clock import SystemClock
 from appliance.deploy.backup import BackupError, Manifest, Parts, Restored, Target, create
 from appliance.deploy.backup import restore as restore_backup
@@ -59,6 +60,13 @@ def _passphrase(context: CliContext, file: Path | None) -> Secret | None:
     return context.config.backup.passphrase
 
 
+def _cores_passphrase(context: CliContext) -> Secret | None:
+    """The one that a restore in the core's container finds: the variable is there only when config.toml names it."""
+    if ("env", PASSPHRASE_VARIABLE) in context.config.references.values():
+        return _passphrase(context, None)
+    return context.config.backup.passphrase
+
+
 _passphrase_file = click.option(
     "--passphrase-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -78,14 +86,21 @@ def backup() -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @_passphrase_file
 @click.option("--json", "as_json", is_flag=True, help="Print the backup's manifest as JSON.")
+@click.option("--before-upgrade", is_flag=True, hidden=True, help="For `condev apply`: as its restore can read it.")
 @click.pass_obj
-def create_command(context: CliContext, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
+def create_command(
+    context: CliContext, file: Path, passphrase_file: Path | None, as_json: bool, before_upgrade: bool
+) -> None:
     """Write a backup to FILE, which must not exist. Works while the appliance runs and while it does not.
+
+    Of a stack with databases of its own, the core must run: they are reached through it.
 
     With a passphrase everything is encrypted; without one the secrets are left out, and whoever has FILE can read
     the rest.
     """
-    manifest = _or_fail(_create, context, file.resolve(), _passphrase(context, passphrase_file))
+    refuse_lost(file)
+    passphrase = _cores_passphrase(context) if before_upgrade else _passphrase(context, passphrase_file)
+    manifest = _or_fail(_create, context, file.resolve(), passphrase, before_upgrade)
     if as_json:
         print_json(msgspec.to_builtins(manifest))
         return
@@ -142,14 +157,17 @@ def restore(context: CliContext, file: Path, passphrase_file: Path | None, repla
         click.echo(f"from the backup, not in force here: {path}")
 
 
-async def _create(context: CliContext, target: Path, passphrase: Secret | None) -> Manifest:
+async def _create(context: CliContext, target: Path, passphrase: Secret | None, only_running: bool) -> Manifest:
     async with PartFile(target) as file:
         try:
             answer = await control.stream(
                 context.data_dir, "backup", file.write, passphrase=passphrase.reveal() if passphrase else ""
             )
-        except control.NotRunningError:
-            pass
+        except control.NotRunningError as error:
+            if only_running or _has_servers(context.data_dir):
+                raise BackupError(
+                    "the core does not run, and its databases are reached through it: condev restart core, then again"
+                ) from error
         except control.ControlError as error:
             raise BackupError(str(error)) from error
         else:
@@ -157,6 +175,24 @@ async def _create(context: CliContext, target: Path, passphrase: Secret | None) 
             return msgspec.convert(answer, type=Manifest)
     async with _opened(context) as parts:
         return await create(parts, target, passphrase)
+
+
+def _has_servers(data_dir: Path) -> bool:
+    """Whether the stack keeps data in database servers: from here, SQLite and the embedded engine would be opened."""
+    from appliance.cli.restore_stack import stack_of
+
+    root = stack_of(data_dir)
+    if root is None:
+        return False
+    for place in (root / "postgres", root / "clickhouse-data"):
+        try:
+            if any(place.iterdir()):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:  # it is there and another user's, as a server's data are
+            return True
+    return False
 
 
 async def _restore(context: CliContext, file: Path, passphrase: Secret | None, replace: bool) -> Restored:

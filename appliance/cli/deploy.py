@@ -14,6 +14,7 @@ import msgspec
 from msgspec import structs
 
 from appliance.cli.context import CliContext, fail
+from appliance.cli.host_files import refuse_lost
 from appliance.config import ByteSize, Config
 from appliance.config_file import ConfigError, byte_size
 from appliance.deploy.extensions import Extensions, load_extensions, load_without_secrets
@@ -75,6 +76,7 @@ def render(
     """Write compose.yaml, Caddyfile and the engines' files, sized as `condev plan` shows. Holds no secrets."""
     from appliance.deploy.render import render as render_files
 
+    refuse_lost(out)
     config, made, extensions = _make(context, memory, cpus, disk, directory)
     try:
         files = render_files(config, made, extensions)

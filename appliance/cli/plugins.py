@@ -11,6 +11,7 @@ import click
 
 from appliance.cli.context import CliContext, fail, print_json
 from appliance.cli.host import load_plugins
+from appliance.cli.host_files import refuse_lost
 
 TEMPLATES: Final = Path(__file__).parent / "new_plugin"
 # What each kind is for, in its README.
@@ -79,6 +80,7 @@ def new(kind: str, name: str, out: Path) -> None:
     """Begin a plugin: a small distribution that builds, installs, works and passes the tests of its contract."""
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         fail(f"a plugin's name is lower-case words, at most {MAX_NAME} characters, such as my_chat; got {name!r}", 2)
+    refuse_lost(out)
     plugin = name.replace("-", "_")
     from appliance.hookspecs import API_VERSION
 

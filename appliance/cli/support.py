@@ -14,6 +14,7 @@ import msgspec
 
 from appliance import control
 from appliance.cli.context import CliContext, fail, run
+from appliance.cli.host_files import refuse_lost
 from appliance.deploy import host_facts, sizing
 from appliance.deploy.support import listing, without_quotes, write_bundle
 from appliance.recent_log import parse_line
@@ -32,6 +33,7 @@ def support_bundle(context: CliContext, file: Path, doctor: bool) -> None:
 
     It holds no secret and no event. Works while the appliance runs and while it does not.
     """
+    refuse_lost(file)
     config = context.config
     parts: dict[str, object] = {"files.json": listing(context.data_dir) if context.data_dir.is_dir() else []}
     parts |= run(_from_core, context.data_dir)
