@@ -36,6 +36,7 @@ class Rendered(Struct, frozen=True, kw_only=True):
     site_url: str  # "" when config.toml does not say
     shown: dict[str, Any] = field(default_factory=dict[str, Any])  # the configuration, secrets masked
     schemas: Schemas  # what this version makes of the stores
+    protocols: list[str]  # names of those that ingest speaks
 
 
 def render_apart(root: Path, plugins: Path, host_root: Path) -> Rendered:
@@ -89,6 +90,7 @@ def main() -> None:
             site_url=public_url(config),
             shown=shown(config),
             schemas=known_schemas(config, root / "data"),
+            protocols=[protocol.name for protocol in extensions.protocols],
         )
     except (ConfigError, PlanError) as error:
         sys.stderr.write(str(error))

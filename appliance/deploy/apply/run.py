@@ -186,7 +186,7 @@ class Apply:
         prepared = structs.replace(prepared, release=release)
         try:
             prepared = self._backed_up(prepared, before, options)
-        except (ApplyError, OSError) as error:
+        except Exception as error:
             self._installation.keep_spool.unlink(missing_ok=True)
             release.note(Step.ABANDON, "done", str(error)[:500])
             raise FailedError(f"backup: {error}\nnothing was changed") from error
@@ -257,7 +257,9 @@ class Apply:
         with release.step(Step.SELF_TEST, self._say) as said:
             ports = [port for service in self._compose.services().values() for port in service.published]
             site, authority = prepared.rendered.site_url, installation.root / AUTHORITY
-            said["note"] = asyncio.run(run_self_test(installation.data, site, ports, authority))
+            said["note"] = asyncio.run(
+                run_self_test(installation.data, site, ports, authority, prepared.rendered.protocols)
+            )
 
     def _migrate(self, prepared: Prepared) -> str:
         if not prepared.migrations.pending:

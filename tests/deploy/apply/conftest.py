@@ -162,7 +162,7 @@ class House:
         """As `render_apart` would."""
         return Rendered(
             version="1.0", files=self.rendered, plan=PLAN, secrets=[], site_url="", shown={"text": self.rendered},
-            directories=[StateDirectory("data", 0, 0o700)], schemas=self.schemas,
+            directories=[StateDirectory("data", 0, 0o700)], schemas=self.schemas, protocols=["sentry"],
         )  # fmt: skip
 
     async def self_test(self, *_: object) -> str:

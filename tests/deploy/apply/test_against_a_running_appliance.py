@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from appliance import control
 from appliance.deploy.apply import selftest
 from appliance.deploy.apply.engine import Compose, ServiceState
 from appliance.deploy.apply.layout import Installation
-from appliance.deploy.apply.selftest import SelfTestError, Way, run_self_test, ways
+from appliance.deploy.apply.selftest import Progress, SelfTestError, Way, is_worked_off, run_self_test, ways
 from appliance.deploy.apply.switch import _restore, take_backup
 from appliance.running_file import read_running
 from appliance.testing.running import Owner, RunningAppliance, free_port
 from appliance.testing.traffic import read_books
 
 NOWHERE = Path("/nonexistent")
+SPEAKS = ("sentry", "condev")
 
 
 @pytest.fixture
@@ -29,16 +32,16 @@ def appliance(tmp_path: Path) -> Iterator[RunningAppliance]:
 
 
 async def test_an_event_goes_through_the_address_and_comes_back(appliance: RunningAppliance) -> None:
-    said = await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE)
+    said = await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE, SPEAKS)
     assert said.startswith(f"an event was sent and read back through {appliance.url}")
-    again = await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE)
+    again = await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE, SPEAKS)
     assert "read back" in again
     (project,) = json.loads(appliance.verb("project", "list", "--json"))
     assert (project["slug"], project["event_count"]) == ("self-test", 2)
 
 
 async def test_it_leaves_no_token_and_nobody_who_can_sign_in(appliance: RunningAppliance) -> None:
-    await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE)
+    await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE, SPEAKS)
     assert json.loads(appliance.verb("token", "list", "--user", "self-test@condev.invalid", "--json")) == []
     (user,) = json.loads(appliance.verb("user", "list", "--json"))
     assert (user["role"], user["state"]) == ("viewer", "disabled")
@@ -50,7 +53,7 @@ async def test_where_the_public_address_is_not_reached_it_goes_over_loopback_and
 ) -> None:
     monkeypatch.setattr(selftest, "REACH_SECONDS", 1.5)
     closed = f"http://127.0.0.1:{free_port()}"
-    said = await run_self_test(appliance.data_dir, closed, [("127.0.0.1", appliance.port, 80)], NOWHERE)
+    said = await run_self_test(appliance.data_dir, closed, [("127.0.0.1", appliance.port, 80)], NOWHERE, SPEAKS)
     assert f"over {appliance.url} with the name {closed.removeprefix('http://')}, since {closed} is not reached" in said
 
 
@@ -59,13 +62,62 @@ async def test_an_address_that_nobody_answers_is_named_with_the_reason(
 ) -> None:
     monkeypatch.setattr(selftest, "REACH_SECONDS", 0.5)
     with pytest.raises(SelfTestError, match=r"its address does not answer: http://127\.0\.0\.1:\d+: ConnectError"):
-        await run_self_test(appliance.data_dir, f"http://127.0.0.1:{free_port()}", (), NOWHERE)
+        await run_self_test(appliance.data_dir, f"http://127.0.0.1:{free_port()}", (), NOWHERE, SPEAKS)
     assert json.loads(appliance.verb("token", "list", "--user", "self-test@condev.invalid", "--json")) == []
 
 
 async def test_without_a_core_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(SelfTestError, match="the core did not give a key"):
-        await run_self_test(tmp_path, "http://127.0.0.1:1", (), NOWHERE)
+        await run_self_test(tmp_path, "http://127.0.0.1:1", (), NOWHERE, SPEAKS)
+
+
+async def test_without_sentrys_protocol_another_one_is_spoken(tmp_path: Path) -> None:
+    with RunningAppliance(tmp_path / "data", config='[plugins]\ndisabled = ["sentry_protocol"]\n') as running:
+        said = await run_self_test(running.data_dir, running.url, (), NOWHERE, ["condev"])
+        assert said.startswith("an event was sent and read back")
+
+
+async def test_with_protocols_that_it_does_not_speak_it_says_that_no_event_was_sent(
+    appliance: RunningAppliance,
+) -> None:
+    said = await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE, ["another"])
+    assert said.startswith("no event was sent: none of the protocols (another) is spoken by this test; the API answers")
+
+
+async def test_a_host_that_refuses_events_for_now_is_no_broken_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "READ_BACK_SECONDS", 2.0)
+    monkeypatch.setattr(selftest, "STEADY_SECONDS", 0.1)
+    # More than any disk has free: ingest answers 429.
+    running = RunningAppliance(tmp_path / "data", config='[ingest]\nspool_min_free_bytes = "900000GiB"\n')
+    try:
+        running.start(ready=False)
+        said = await run_self_test(running.data_dir, running.url, (), NOWHERE, SPEAKS)
+    finally:
+        running.stop()
+    assert said.startswith("events are refused for now (429")
+
+
+async def test_an_event_that_a_core_at_rest_does_not_show_is_a_failure(
+    appliance: RunningAppliance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "READ_BACK_SECONDS", 1.5)
+    monkeypatch.setattr(selftest, "STEADY_SECONDS", 0.1)
+    await control.call(appliance.data_dir, "pause", seconds=30)
+    with pytest.raises(SelfTestError, match="accepted, and could not be read back"):
+        await run_self_test(appliance.data_dir, appliance.url, (), NOWHERE, SPEAKS)
+
+
+def test_an_event_waits_for_its_turn_only_while_older_ones_are_worked_off() -> None:
+    first = Progress(records=500, oldest_seconds=100.0, processed=10)
+    on = structs.replace(first, processed=11)
+    assert is_worked_off(first, on, 90.0)
+    assert not is_worked_off(first, first, 90.0)  # nothing moves
+    assert not is_worked_off(first, structs.replace(on, oldest_seconds=50.0), 90.0)  # it was passed over
+    assert not is_worked_off(first, structs.replace(on, problem="the worker does not start"), 90.0)
+    assert not is_worked_off(first, Progress(records=0, oldest_seconds=0.0, processed=11), 90.0)  # it is lost
+    assert is_worked_off(first, Progress(records=0, oldest_seconds=0.0, processed=10), 0.0)  # refused, and idle
 
 
 def test_the_public_way_comes_first_and_https_over_loopback_before_http() -> None:
