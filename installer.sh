@@ -64,7 +64,7 @@ read_arguments() {
       --no-pull) no_pull=1 ;;
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
-      -h | --help) sed -n '2,/^set -eu/{/^set/d;s/^# \{0,1\}//;p;}' "$0" && exit 0 ;;
+      -h | --help) case $0 in *.sh) sed -n '2,/^set -eu/{/^set/d;s/^# \{0,1\}//;p;}' "$0" ;; *) say 'Options: see the top of installer.sh' ;; esac && exit 0 ;;
       --dir | --bin-dir | --version | --domain | --target | --tls | --url | --mail | --mail-from | --config | --key | \
         --smtp-host | --smtp-port | --smtp-user | --releases | --registry | --offline)
         [ $# -gt 1 ] || fail "$1 needs a value; see --help" 2
@@ -97,6 +97,8 @@ take_answers() {
   problems='' newline=${newline%.}
   case $dir:$bin_dir in /?*:/?*) ;; *) fail '--dir and --bin-dir: absolute paths, e.g. /opt/condev' 2 ;; esac
   case $dir$bin_dir in *[!A-Za-z0-9/._-]*) fail '--dir and --bin-dir take letters, digits and / . _ - alone' 2 ;; esac
+  [ -f "$dir/config.toml" ] || [ -f "$dir/image" ] ||
+    case $(ls -A "$dir" 2>/dev/null) in '' | .env | lost+found) ;; *) fail "--dir $dir holds other files: name an empty or a new directory" 2 ;; esac
   if [ -f "$dir/config.toml" ]; then
     say "$dir/config.toml stands: answers given here do not change it"
     return 0
@@ -180,8 +182,7 @@ verify() { # BUNDLE SUMS: the signature covers the sums, the sums cover the bund
 }
 
 get_image() { # sets image
-  image=condev-monitor:$version
-  here=''
+  image=condev-monitor:$version here=''
   case $0 in *installer.sh) here=$(cd "$(dirname "$0")" && pwd) ;; esac
   if [ -n "$registry" ]; then
     image=$registry/condev-monitor:$version
@@ -208,8 +209,7 @@ load_bundle() { # BUNDLE SUMS
 
 act() { # WHAT COMMAND…
   dry "$1" && return 0
-  say "$1 …"
-  shift
+  say "$1 …" && shift
   "$@" >"$work/log" 2>&1 || fail "\"$*\" failed:$newline$(tail -n 20 "$work/log")"
 }
 
@@ -239,7 +239,7 @@ apply() { # from here on it is the appliance's own command that does it, in its 
 main() {
   read_arguments "$@"
   take_answers
-  work=$(mktemp -d)
+  work=$(mktemp -d "${TMPDIR:-/var/tmp}/condev.XXXXXX") # a bundle has 300 MB: /tmp is often memory
   trap 'rm -rf "$work"' EXIT
   find_docker
   get_image

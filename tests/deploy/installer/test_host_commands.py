@@ -96,6 +96,47 @@ def test_a_file_on_the_command_line_is_where_it_says(host: Host, tmp_path: Path)
     assert "--volume /:/ " not in host.last
 
 
+def test_a_relative_path_and_one_by_a_link_are_mounted_where_they_lead(host: Host, tmp_path: Path) -> None:
+    there = tmp_path / "backups"
+    there.mkdir()
+    (tmp_path / "link").symlink_to(there)
+    host.run("backup", "../backups/today.condev")
+    assert f"--volume {there}:{there}" in host.last
+    host.run("render", "--out=../backups/not/yet")
+    assert f"--volume {there}:{there}" in host.last
+    host.run("backup", str(tmp_path / "link" / "today.condev"))
+    assert f"--volume {there}:{there} --volume {there}:{tmp_path}/link" in host.last
+
+
+def test_the_images_own_files_are_never_hidden_by_the_hosts(host: Host) -> None:
+    for place in ("/usr/x", "/etc/x", "--out=/bin/x", "/lib/x", "../../../../../../../../usr/x"):
+        host.run("backup", place)
+        assert [word for word in host.last.split() if word.startswith(("/usr", "/etc", "/bin", "/lib", "/:/ "))] in (
+            [], [place]
+        )  # fmt: skip
+    host.elsewhere = Path("/usr")
+    host.run("backup", "x")
+    assert "--workdir / " in host.last  # there is no /usr of the host's to write to, and the verb says so
+
+
+def test_verbs_that_load_plugins_have_the_installed_ones(host: Host) -> None:
+    for verb in ("doctor", "plan", "render", "backup", "support-bundle", "config"):
+        host.run(verb)
+        assert f"--env PYTHONPATH={host.root}/plugins " in host.last, verb
+    host.run("apply")
+    assert "PYTHONPATH" not in host.last
+
+
+def test_a_line_of_env_is_read_as_compose_reads_it_and_overwrites_nothing_of_the_commands(host: Host) -> None:
+    lines = ("PLAIN=a b # why", "EMPTY= # why", "HASH=a#b", "QUOTED='a # b'", "DIR=/nowhere", "image=evil", "LAST=z")
+    (host.root / ".env").write_bytes("\r\n".join((*lines, "")).encode())
+    assert host.run("doctor").returncode == 0
+    assert host.last.endswith("condev-monitor:1.2.3 doctor")
+    assert f"--volume {host.root}:{host.root}" in host.last
+    assert {"PLAIN=a b", "EMPTY=", "HASH=a#b", "QUOTED=a # b", "LAST=z"} <= set(host.environment)
+    assert not [line for line in host.environment if "nowhere" in line or "evil" in line]
+
+
 def test_an_engine_on_another_machine_is_refused(host: Host) -> None:
     done = host.run("status", DOCKER_HOST="tcp://there:2375")
     assert (done.returncode, "the machine that its engine is on" in done.stderr) == (1, True)

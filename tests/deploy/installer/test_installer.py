@@ -185,6 +185,35 @@ def test_read_from_a_pipe_it_takes_variables_and_no_checkout(machine: Machine) -
     )
 
 
+def test_help_from_a_file_lists_all_and_from_a_pipe_installs_nothing(machine: Machine) -> None:
+    done = machine.install("--help")
+    assert (done.returncode, "--no-verify" in done.stdout) == (0, True)
+    piped = machine.install("--help", from_stdin=True, CONDEV_DOMAIN="a.test", CONDEV_MAIL="none")
+    assert (piped.returncode, "top of installer.sh" in piped.stdout, machine.commands) == (0, True, [])
+
+
+def test_a_directory_of_something_else_is_refused(machine: Machine) -> None:
+    machine.root.mkdir(parents=True)
+    (machine.root / "lost+found").mkdir()  # a disk of its own
+    assert machine.install("--dry-run", *ANSWERS).returncode == 0
+    (machine.root / "photographs").mkdir()
+    done = machine.install("--dry-run", *ANSWERS)
+    assert (done.returncode, "holds other files" in done.stderr) == (2, True)
+    (machine.root / "image").write_text("condev-monitor:1\n")  # ours, interrupted before it was whole
+    assert machine.install("--dry-run", *ANSWERS).returncode == 0
+
+
+def test_work_is_done_on_disk_not_in_tmp(dash: Machine) -> None:
+    place = dash.place / "work"
+    place.mkdir()
+    dash.program("mktemp", f'#!/bin/sh\necho "$*" >> {dash.place}/asked\nexec {shutil.which("mktemp")} "$@"\n')
+    dash.install("--dry-run", *ANSWERS)
+    dash.install("--dry-run", *ANSWERS, TMPDIR=str(place))
+    asked = (dash.place / "asked").read_text().splitlines()
+    assert asked == ["-d /var/tmp/condev.XXXXXX", f"-d {place}/condev.XXXXXX"]
+    assert list(place.iterdir()) == []
+
+
 def test_a_config_that_is_there_needs_no_answers(machine: Machine) -> None:
     machine.root.mkdir(parents=True)
     (machine.root / "config.toml").write_text("[site]\nurl = 'https://a.test'\n")
