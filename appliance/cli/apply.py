@@ -77,7 +77,13 @@ def upgrade(
     installation = Installation(directory.absolute())
     with _failing():
         if version and not is_this_version(version):
-            arguments = ["--dir", str(installation.root), *_flags(dry_run=dry_run, no_pull=no_pull, yes=yes)]
+            # Asked here: the other version's container has no terminal, and would take that for "nobody is there".
+            if not (yes or dry_run) and not _asked(
+                f"Apply version {version.removeprefix('v')} to {installation.root}?"
+            ):
+                click.echo("left as it is")
+                return
+            arguments = ["--dir", str(installation.root), *_flags(dry_run=dry_run, no_pull=no_pull, yes=not dry_run)]
             image = image_of(installation, version)
             context.exit(hand_over(image, ["upgrade", *arguments], pull=not no_pull, say=click.echo))
         overlay_env(installation)
