@@ -45,10 +45,12 @@ from appliance.ingest.routes import Match, RouteTable
 from appliance.ingest.shedding import SHED_AT
 from appliance.model import Category
 from appliance.spool import SpooledRecord, SpoolError, SpoolFullError, SpoolWriter, encode_record
+from appliance.uninterrupted import KeptAnswer
 
 FLUSH_SECONDS: Final = 5.0  # how old the drop counts on the System page may be
 MAX_EVENT_ID: Final = 64  # a UUID has 36 characters
 CONDITIONS_SECONDS: Final = 3.0  # a health check waits 5
+FRESH_SECONDS: Final = 2.0  # strangers may ask for them as often as they like
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
 
 log = structlog.get_logger(__name__)
@@ -96,7 +98,11 @@ class IngestApp:
             max_in_flight=config.max_bytes_in_flight,
             seconds=config.body_timeout_seconds,
         )
-        self._beside = conditions
+        self._beside = (
+            KeptAnswer(conditions, fresh=FRESH_SECONDS, wait=CONDITIONS_SECONDS, monotonic=clock.monotonic)
+            if conditions is not None
+            else None
+        )
         self._flushing: asyncio.Task[None] | None = None
         self._next_fault_line = float("-inf")
 
@@ -340,8 +346,7 @@ class IngestApp:
         if self._beside is None:
             return ()
         try:
-            async with asyncio.timeout(CONDITIONS_SECONDS):
-                return await self._beside()
+            return await self._beside.get()
         except Exception as error:  # noqa: BLE001 - of a database; ingest opens none and must answer without one
             log.warning("readyz_without_conditions", error=str(error))
             return ()

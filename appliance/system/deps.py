@@ -10,7 +10,6 @@ from msgspec import Meta, Struct
 
 from appliance.accounts.access import Actor
 from appliance.accounts.service import AccountService
-from appliance.metadata.database import Database
 from appliance.system.dead_letters import MAX_PAGE
 from appliance.system.service import SystemService
 
@@ -23,7 +22,6 @@ class Letters(Struct, kw_only=True, forbid_unknown_fields=True):
 
 Acting = NamedDependency[Actor]
 Accounts = NamedDependency[AccountService]
-Metadata = NamedDependency[Database]
 System = NamedDependency[SystemService]
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="How many at most.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -11,7 +10,6 @@ from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.response import Template
 from msgspec import Struct
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from appliance.accounts.access import PUBLIC, Permission, requires
@@ -25,14 +23,13 @@ from appliance.system.answers import (
     letter_detail,
     letters_page,
 )
-from appliance.system.deps import Accounts, Acting, Chosen, Cursor, LetterId, Limit, Metadata, System
+from appliance.system.deps import Accounts, Acting, Chosen, Cursor, LetterId, Limit, System
 from appliance.web.pages import is_htmx, page, redirect
 
 AnyRequest = Request[Any, Any, State]
 READ: Final = requires(Permission.SYSTEM_READ)
 WRITE: Final = requires(Permission.SYSTEM_WRITE)
 TAGS: Final = ["system"]
-READY_SECONDS: Final = 5.0  # whoever asks every few seconds must get an answer, if only that there is none
 _FORWARDED: Final = ("x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
 
 
@@ -165,12 +162,10 @@ async def healthz() -> dict[str, bool]:
 
 
 @get("/readyz", opt=PUBLIC, include_in_schema=False)
-async def readyz(database: Metadata, system: System) -> Response[Ready]:
+async def readyz(system: System) -> Response[Ready]:
     """This process can serve pages. Strangers ask this: conditions by their names, nothing of their words."""
     try:
-        async with asyncio.timeout(READY_SECONDS), database.read() as session:
-            await session.execute(text("SELECT 1"))
-            return Response(Ready(ok=True, conditions=tuple(await system.conditions())))
+        return Response(Ready(ok=True, conditions=tuple(await system.ready())))  # they stand in the metadata
     except (SQLAlchemyError, OSError):  # a TimeoutError is an OSError
         return Response(Ready(ok=False, problems=("metadata",)), status_code=503)
 

@@ -39,9 +39,11 @@ from appliance.system.schemas import (
     SystemState,
     TableState,
 )
+from appliance.uninterrupted import KeptAnswer
 
 CHECK_SECONDS: Final = 5.0  # for one health check of a plugin
 STATS_SECONDS: Final = 5.0  # for the store's figures: a page that waits for a store that hangs shows nothing at all
+READY_SECONDS: Final = 5.0  # whoever asks every few seconds must get an answer, if only that there is none
 FRESH_SECONDS: Final = 2.0  # the page refreshes itself every 5 s, in several tabs
 HEADLINE_SECONDS: Final = 10.0  # the navigation asks with every page
 CHECKS_SECONDS: Final = 60.0  # health checks may ask other machines
@@ -116,6 +118,7 @@ class SystemService:
             on_full=pipeline.withhold_payloads if pipeline is not None else lambda _: None,
         )
         self._kept: _Kept | None = None
+        self._ready = KeptAnswer(self.conditions, fresh=FRESH_SECONDS, wait=READY_SECONDS, monotonic=clock.monotonic)
         self._headline: tuple[float, Headline] | None = None
         self._checks: tuple[float, dict[str, list[CheckState]]] | None = None
         self._gathering = asyncio.Lock()
@@ -148,6 +151,10 @@ class SystemService:
     async def conditions(self) -> list[str]:
         """The names of what is raised; for `/readyz`, which anybody may ask: nothing of their words."""
         return [condition.key for condition in await monitor.raised(self._database)]
+
+    async def ready(self) -> list[str]:
+        """The same, a moment old. Raises what the database raises, or `TimeoutError` when it does not answer."""
+        return await self._ready.get()
 
     async def metrics_state(self) -> tuple[SystemState, dict[str, int]]:
         """For `/metrics`, whose route decides who may ask."""

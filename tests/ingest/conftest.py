@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -164,6 +164,7 @@ async def serve(tmp_path: Path, publish_projects: Callable[[], None]):
             max_bytes: int = 1 << 28,
             min_free_bytes: int = 0,
             directory: Path = tmp_path,
+            conditions: Callable[[], Awaitable[Sequence[str]]] | None = None,
         ) -> Running:
             if admitted:
                 publish_projects()
@@ -179,6 +180,7 @@ async def serve(tmp_path: Path, publish_projects: Callable[[], None]):
                 config=config or Ingest(requests_per_second=0, requests_per_second_per_address=0),
                 trusted_proxies=proxies,
                 clock=clock,
+                conditions=conditions,
             )
             running = Running(app, spool, directory, files, await stack.enter_async_context(server(app)))
             stack.push_async_callback(running.client.aclose)

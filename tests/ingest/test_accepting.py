@@ -194,6 +194,22 @@ async def test_before_there_is_an_admission_table_clients_are_told_to_wait(serve
     assert (await running.client.get("/readyz")).json() == {"ok": True}
 
 
+async def test_strangers_who_ask_for_readiness_cost_the_core_one_query_every_few_seconds(serve):
+    clock, asked = FakeClock(), []
+
+    async def conditions():
+        asked.append(1)
+        return ["disk_low"]
+
+    running = await serve(clock=clock, conditions=conditions)
+    for _ in range(5):
+        assert (await running.client.get("/readyz")).json() == {"ok": True, "conditions": ["disk_low"]}
+    assert len(asked) == 1
+    clock.advance(3)
+    await running.client.get("/readyz")
+    assert len(asked) == 2
+
+
 async def test_alive_and_ready(serve):
     running = await serve()
     for path in ("/healthz", "/readyz"):
