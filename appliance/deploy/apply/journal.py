@@ -207,10 +207,10 @@ class Releases:
     def publish(self, staged: Release) -> Release:
         """Make what was prepared a release, named by the time."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        taken = {release.name for release in self.all()}
-        name = next(
-            name for name in (stamp, *(f"{stamp}-{number:03}" for number in range(2, 1000))) if name not in taken
-        )
+        # Behind all of the same second, not into a gap that pruning left: names are in the order of time.
+        same = [release.name.partition("-") for release in self.all() if release.name.startswith(stamp)]
+        number = max((int(suffix or 1) for _, _, suffix in same), default=0) + 1
+        name = stamp if number == 1 else f"{stamp}-{number:03}"
         place = self._root / name
         staged.directory.rename(place)
         sync_directory(self._root)

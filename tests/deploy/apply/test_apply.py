@@ -406,6 +406,18 @@ def test_old_releases_are_pruned_and_the_ones_to_go_back_to_are_kept(house: Hous
     assert house.check_whole() == "number 8"
 
 
+def test_a_release_of_the_same_second_never_takes_a_name_that_pruning_freed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.strftime", lambda *_: "20260101T000000Z")
+    for number in range(7):
+        house.write(f"number {number}")
+        house.apply()
+    assert [release.name for release in Releases(house.installation).all()] == [
+        f"20260101T000000Z-00{number}" for number in range(3, 8)
+    ]
+
+
 def test_the_journal_survives_a_torn_line(house: House) -> None:
     house.apply()
     release = Releases(house.installation).all()[-1]
