@@ -290,11 +290,19 @@ def read_secret(value: object, environ: Mapping[str, str]) -> Secret:
             text = Path(place).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise ValueError(f"the secret file {place} cannot be read: {reason}") from None
+            raise ValueError(f"the secret file {place} cannot be read: {reason}{_unseen(place)}") from None
         if not text:
             raise ValueError(f"the secret file {place} is empty")
         return Secret(text)
     raise ValueError('expected { env = "NAME" } or { file = "/path" }')
+
+
+def _unseen(place: str) -> str:
+    """What to do when it may well be there: of the host's files, the container that `condev` starts sees its own."""
+    directory = os.environ.get("CONDEV_DIR", "")
+    if not directory or not os.environ.get("CONDEV_HOST_ROOT") or Path(place).is_relative_to(directory):
+        return ""
+    return f"; `condev` sees no secrets outside of {directory}: put the file there, readable for user 10001"
 
 
 def byte_size(value: object) -> ByteSize:

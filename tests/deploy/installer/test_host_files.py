@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from appliance.cli import condev, host_files
 from appliance.cli.host_files import mount_of
+from appliance.config_file import read_secret
 
 # Of a container on the host's own file system (storage driver vfs): all three have one device number.
 MOUNTS = """\
@@ -50,6 +51,20 @@ def test_a_file_that_would_be_lost_is_refused_by_the_hosts_command_alone(
     assert done.exit_code == 1
     assert "would be lost with the container" in done.stderr
     assert list(there.iterdir()) == []
+
+
+def test_a_secret_outside_of_the_directory_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDEV_DIR", "/opt/condev")
+    monkeypatch.setenv("CONDEV_HOST_ROOT", "/host")
+    with pytest.raises(ValueError, match="outside of /opt/condev: put the file there, readable for user 10001"):
+        read_secret({"file": str(tmp_path / "none")}, {})
+    with pytest.raises(ValueError, match=r"No such file or directory$"):
+        read_secret({"file": "/opt/condev/none"}, {})
+    monkeypatch.delenv("CONDEV_HOST_ROOT")
+    with pytest.raises(ValueError, match=r"No such file or directory$"):
+        read_secret({"file": str(tmp_path / "none")}, {})
 
 
 def test_otherwise_any_place_is_the_persons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
