@@ -57,6 +57,7 @@ def compose_file(config: Config, plan: Plan, extensions: Extensions, files: Mapp
         "environment": environment(config, plan),
         "config_path": CONFIG_PATH,
         "file_secrets": [literal(f"{path}:{path}:ro,z") for path in file_secrets(config)],
+        "backup_directory": _backup_directory(config),
         "user": APPLIANCE_USER,
         "postgres_user": POSTGRES_USER,
         "clickhouse_user": CLICKHOUSE_USER,
@@ -78,6 +79,14 @@ def compose_file(config: Config, plan: Plan, extensions: Extensions, files: Mapp
         "quoted": _quoted,
     }
     return template("compose.yaml.j2", **values)
+
+
+def _backup_directory(config: Config) -> str:
+    """The host's directory for scheduled backups, at the same place in core; "" where /data holds them."""
+    place = PurePosixPath(config.backup.directory)
+    if not place.is_absolute() or place.is_relative_to("/data"):
+        return ""
+    return literal(str(place))
 
 
 def _probe(port: int) -> str:
