@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from email.utils import parseaddr
+from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
 from appliance.config_file import exposed_secrets
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.findings import Finding, Reporter
+from appliance.deploy.render.state import APPLIANCE_USER
 from appliance.deploy.topology import public_url
 
 say: Final = Reporter("configuration")
@@ -177,7 +180,37 @@ async def check_secrets(context: DoctorContext) -> list[Finding]:
     return findings or [say.ok("secrets", f"All that compose.yaml asks for is in {place}.")]
 
 
-CHECKS: Final = (check_file, check_address, check_sender, check_channels, check_secrets)
+async def check_backups(context: DoctorContext) -> list[Finding]:
+    """`[backup] directory`, where it is one of the host's, is there and the core may write in it."""
+    place = PurePosixPath(context.config.backup.directory)
+    if not place.is_absolute() or place.is_relative_to("/data"):
+        return []
+    try:
+        found = context.on_host(str(place)).stat()
+    except OSError:
+        found = None
+    if found is None or not stat.S_ISDIR(found.st_mode) or not _may_write(found):
+        lack = "is not there" if found is None else f"is no directory that the user {APPLIANCE_USER} may write in"
+        return [
+            say.warn(
+                "backup-directory-unusable",
+                f"[backup] directory, {place}, {lack}.",
+                "The core does not start without it, and no backup is made.",
+                f"mount its disk, then: install -d -o {APPLIANCE_USER} -g {APPLIANCE_USER} -m 700 {place}",
+            )
+        ]
+    return [say.ok("backup-directory", f"{place}.")]
+
+
+CHECKS: Final = (check_file, check_address, check_sender, check_channels, check_secrets, check_backups)
+
+
+def _may_write(found: os.stat_result) -> bool:
+    """By its mode, for the user of the services, which is in one group and has no other rights."""
+    mode = found.st_mode
+    if found.st_uid == APPLIANCE_USER:
+        return mode & 0o300 == 0o300
+    return mode & 0o030 == 0o030 if found.st_gid == APPLIANCE_USER else mode & 0o003 == 0o003
 
 
 def _is_local(host: str) -> bool:

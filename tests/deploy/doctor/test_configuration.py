@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from appliance.app import host_services
-from appliance.config import Config
+from appliance.config import Backup, Config
 from appliance.config_file import load
 from appliance.deploy.doctor import configuration
 from appliance.plugins import PluginHost
@@ -103,3 +104,17 @@ async def test_secrets_that_compose_asks_for(make_context: MakeContext, host: Ho
     assert codes(await configuration.check_secrets(make_context())) == ["secrets"]
     host.write("opt/condev/.env", "CONDEV_KEY=abc\n", 0o600)
     assert codes(await configuration.check_secrets(make_context(environ={"POSTGRES_PASSWORD": "x"}))) == ["secrets"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to another user")
+async def test_a_directory_for_backups_has_to_be_there_and_writable_for_the_services(
+    host: HostTree, make_context: MakeContext
+) -> None:
+    context = make_context(config=Config(backup=Backup(directory="/mnt/backups")))
+    assert only(await configuration.check_backups(context), "backup-directory-unusable").level == "warning"
+    place = host.root / "mnt/backups"
+    place.mkdir(parents=True, mode=0o700)
+    assert only(await configuration.check_backups(context), "backup-directory-unusable").level == "warning"
+    os.chown(place, 10001, 10001)
+    assert codes(await configuration.check_backups(context)) == ["backup-directory"]
+    assert await configuration.check_backups(make_context()) == []
