@@ -76,11 +76,25 @@ def load_extensions(config: Config, data_dir: Path) -> Extensions:
     Raises:
         PluginError: plugins cannot be used; all problems are named.
     """
+    loaded = load_plugins(config, data_dir)
+    return Extensions(tuple(loaded.protocols), tuple(loaded.services))
+
+
+def load_plugins(config: Config, data_dir: Path) -> PluginHost:
+    """Every plugin, in a data directory that is gone again afterwards: for what they say, not for what they do.
+
+    Args:
+        config: the configuration.
+        data_dir: where `plugins.d` is looked for when `[plugins] directory` does not say.
+
+    Raises:
+        PluginError: plugins cannot be used; all problems are named.
+    """
     own = data_dir / "plugins.d"
     if not config.plugins.directory and own.is_dir():
         plugins = structs.replace(config.plugins, directory=str(own))
         config = structs.replace(config, plugins=plugins)
-    with tempfile.TemporaryDirectory(prefix="condev-render-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="condev-plugins-") as scratch:
         services = HostServices(
             http=GuardedHttpClient(),
             clock=SystemClock(),
@@ -89,5 +103,4 @@ def load_extensions(config: Config, data_dir: Path) -> Extensions:
             memory_bytes=host.memory_bytes(),
             cpus=host.cpus(),
         )
-        loaded = PluginHost.load(config, services, environ=UnsetSecrets(os.environ))
-    return Extensions(tuple(loaded.protocols), tuple(loaded.services))
+        return PluginHost.load(config, services, environ=UnsetSecrets(os.environ))

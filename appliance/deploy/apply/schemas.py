@@ -6,20 +6,14 @@ one is open in the core already.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from appliance import host
-from appliance.clock import SystemClock
 from appliance.config import Config
-from appliance.deploy.extensions import UnsetSecrets
-from appliance.http_client import GuardedHttpClient
+from appliance.deploy.extensions import load_plugins
 from appliance.metadata.migrate import known_revisions, known_schema
-from appliance.plugins import HostServices, PluginHost
 from appliance.running_file import Running, read_running
 
 
@@ -48,19 +42,7 @@ class Migrations(Struct, frozen=True, kw_only=True):
 def known_schemas(config: Config, data_dir: Path) -> Schemas:
     """What this version makes. Loads the plugins, opens nothing."""
     metadata = known_schema()
-    with tempfile.TemporaryDirectory(prefix="condev-schemas-") as scratch:
-        services = HostServices(
-            http=GuardedHttpClient(),
-            clock=SystemClock(),
-            data_dir=Path(scratch),
-            site_url=config.site.url or "http://127.0.0.1:8000",
-            memory_bytes=host.memory_bytes(),
-            cpus=host.cpus(),
-        )
-        if not config.plugins.directory and (data_dir / "plugins.d").is_dir():
-            plugins = structs.replace(config.plugins, directory=str(data_dir / "plugins.d"))
-            config = structs.replace(config, plugins=plugins)
-        store = PluginHost.load(config, services, environ=UnsetSecrets(os.environ)).event_store().schema()
+    store = load_plugins(config, data_dir).event_store().schema()
     return Schemas(
         revision=metadata.revision,
         known_revisions=tuple(sorted(known_revisions())),
