@@ -36,10 +36,17 @@ _CLIENT_FIELDS: Final = {
 }
 EVENT_FIELDS: Final = _CLIENT_FIELDS | {
     "kinds": "kind", "levels": "level", "user_ids": "user_id", "urls": "url",
-    "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id",
+    "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id", "page_view_id": "page_view_id",
 }  # fmt: skip
-MEASUREMENT_FIELDS: Final = _CLIENT_FIELDS | {"urls": "url", "trace_id": "trace_id", "session_id": "session_id"}
+MEASUREMENT_FIELDS: Final = _CLIENT_FIELDS | {
+    "urls": "url", "routes": "route", "ratings": "rating",
+    "trace_id": "trace_id", "session_id": "session_id", "page_view_id": "page_view_id",
+}  # fmt: skip
 SESSION_FIELDS: Final = _CLIENT_FIELDS | {"session_id": "session_id"}
+PAGE_VIEW_FIELDS: Final = _CLIENT_FIELDS | {
+    "urls": "url", "routes": "route", "session_id": "session_id", "page_view_id": "page_view_id",
+}  # fmt: skip
+SPAN_FIELDS: Final = _CLIENT_FIELDS | {"urls": "url", "trace_id": "trace_id"}
 REPLAY_FIELDS: Final = _CLIENT_FIELDS | {"replay_id": "replay_id"}
 TEXT_COLUMNS: Final = ("title", "message", "culprit", "url")
 

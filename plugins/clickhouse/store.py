@@ -17,9 +17,12 @@ from appliance.hookspecs import (
     EventStore,
     EventStoreError,
     EventSummary,
+    FieldTable,
     GroupStats,
     JsonObject,
     Measure,
+    MetricBucket,
+    MetricElement,
     MetricSummary,
     Neighbours,
     Page,
@@ -234,15 +237,35 @@ class ClickHouseStore(EventStore):
         """The values of a field or tag."""
         return await queries_tags.values(self.engine, where, name, prefix, limit)
 
+    async def field_values(self, table: FieldTable, where: EventFilter, name: str, limit: int = 50) -> list[TagCount]:
+        """The values of a field of what is not an event."""
+        return await queries_tags.field_values(self.engine, table, where, name, limit)
+
     async def count(self, where: EventFilter) -> tuple[int, int]:
         """(events, users)."""
         return await queries_groups.count(self.engine, self._issues, where)
 
     async def metric_summaries(
-        self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
+        self,
+        where: EventFilter,
+        metrics: Sequence[str] = (),
+        by_url: bool = False,
+        limit: int = 100,
+        by_route: bool = False,
     ) -> list[MetricSummary]:
         """Percentiles of measurements."""
-        return await queries_metrics.metric_summaries(self.engine, self._metrics, where, metrics, by_url, limit)
+        by = [name for name, wanted in (("url", by_url), ("route", by_route)) if wanted]
+        return await queries_metrics.metric_summaries(self.engine, self._metrics, where, metrics, by, limit)
+
+    async def metric_histograms(
+        self, where: EventFilter, metrics: Sequence[str], bucket: int
+    ) -> Mapping[str, list[MetricBucket]]:
+        """Percentiles of measurements over time."""
+        return await queries_metrics.metric_histograms(self.engine, self._metrics, where, metrics, bucket)
+
+    async def metric_elements(self, where: EventFilter, metric: str, limit: int = 20) -> list[MetricElement]:
+        """What a metric was measured on."""
+        return await queries_metrics.metric_elements(self.engine, where, metric, limit)
 
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
         """Single samples."""
