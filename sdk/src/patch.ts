@@ -1,0 +1,42 @@
+/**
+ * Watching calls of a function that the page uses. The function stays what it is (a proxy: same name, properties and
+ * text), others may wrap it before or after, and the page's own call happens whatever the watcher does.
+ */
+import type { Cleanup } from "./types";
+
+/** Sees, and may change, the arguments; what it returns is given the result and may return another one. */
+export type Watcher = (args: unknown[], self: unknown) => void | ((result: unknown) => unknown);
+
+/** `watch` and what it returns must not throw: see `Client.guard`. */
+export function patch<T extends object>(target: T, name: keyof T, watch: Watcher): Cleanup {
+  const original: unknown = target[name];
+  if (typeof original !== "function") return () => {};
+  const own = Object.hasOwn(target, name);
+  let active = true;
+  const patched = new Proxy(original, {
+    apply(fn, self, args) {
+      const after = active && watch(args, self);
+      const result: unknown = Reflect.apply(fn, self, args);
+      return (after && after(result)) ?? result;
+    },
+  });
+  Reflect.set(target, name, patched); // false, not an error, where a page has frozen it
+  return () => {
+    active = false; // in case another wrapper holds it
+    if (target[name] !== patched) return;
+    if (own) Reflect.set(target, name, original);
+    else Reflect.deleteProperty(target, name);
+  };
+}
+
+/** Calls every one of them. */
+export const all =
+  (...cleanups: Cleanup[]): Cleanup =>
+  () =>
+    cleanups.forEach((cleanup) => cleanup());
+
+/** An event listener that is taken away by what is returned. */
+export function listen<E extends Event>(target: EventTarget, name: string, listener: (event: E) => void, capture = true): Cleanup {
+  target.addEventListener(name, listener as EventListener, capture);
+  return () => target.removeEventListener(name, listener as EventListener, capture);
+}
