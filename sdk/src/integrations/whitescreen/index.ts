@@ -4,30 +4,23 @@
  *
  * No permanent timer: a round of looks ends at the first one that sees content.
  */
-import type { Client, Data, EventItem, Integration, WhiteScreenOptions } from "../../types";
-import { type Look, look, nameOf } from "./look";
+import { selectorOf } from "../../selector";
+import type { Client, Data, Integration } from "../../types";
+import { type Look, look } from "./look";
 
 export type { Look, Point } from "./look";
 
-/** Why a round of looks began. */
-type Trigger = "load" | "route" | "error" | "removal" | "manual";
-
-const DELAY_MS = 1000; // after the trigger: frameworks have drawn by then
+const DELAY_MS = 1000; // after what began the round: frameworks have drawn by then
 const INTERVAL_MS = 2000;
 const RETRIES = 2; // with these, an empty page is reported 5 s after it loaded …
 const LOADING_FACTOR = 4; // … and one that says it is loading after 17
 const KEPT = 5; // errors and failed resources that go into the report
 
-interface Watch {
-  client: Client;
-  check(): Promise<Look>;
-}
+let check: (() => Look) | undefined;
 
-let watch: Watch | undefined;
-
-/** Look now, and report if the page is white at a second look too. Undefined when the SDK does not watch. */
-export async function checkWhiteScreen(client?: Client): Promise<Look | undefined> {
-  return client && client !== watch?.client ? undefined : watch?.check();
+/** What a look sees now. If it is white, and stays so, it is reported. Undefined when the SDK does not watch. */
+export function checkWhiteScreen(): Look | undefined {
+  return check?.();
 }
 
 export function whiteScreen(): Integration {
@@ -37,16 +30,16 @@ export function whiteScreen(): Integration {
 function setup(client: Client): (() => void) | undefined {
   const { whiteScreen: option } = client.options;
   if (option === false) return;
-  const options: WhiteScreenOptions = typeof option === "object" ? option : {};
+  const options = typeof option === "object" ? option : {};
   const { delay = DELAY_MS, interval = INTERVAL_MS, retries = RETRIES } = options;
-  let trigger: Trigger | undefined; // of the round that is on
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const errors: Data[] = [];
+  const failed: Data[] = [];
+  let trigger = ""; // why the round that is on began: load, route, error, removal, show or manual
   let looks = 0;
   let reported = false;
-  let errors: Data[] = [];
-  let failed: Data[] = [];
+  let timer: ReturnType<typeof setTimeout>;
 
-  const begin = (why: Trigger): void => {
+  const begin = (why: string): void => {
     if (reported || trigger) return;
     trigger = why;
     looks = 0;
@@ -54,121 +47,90 @@ function setup(client: Client): (() => void) | undefined {
   };
   const end = (): void => {
     clearTimeout(timer);
-    trigger = undefined;
+    trigger = "";
   };
-  const report = (seen: Look, why: Trigger, more?: Data): void => {
-    if (reported) return;
+  const report = ({ points, reason, root }: Look): void => {
     reported = true;
     client.captureEvent({
       kind: "white_screen",
       level: "error",
-      message: `White screen: ${seen.reason}`,
+      message: `White screen: ${reason}`,
       white_screen: {
-        reason: seen.reason,
-        trigger: why,
+        reason,
+        trigger,
         looks,
-        points: seen.points,
-        empty: seen.points.filter((point) => point.found === "empty").length,
-        root: seen.root ? nameOf(seen.root) : null,
-        dom: summary(seen.root),
+        points,
+        empty: points.filter((point) => point.found === "empty").length,
+        root: root && selectorOf(root),
+        dom: {
+          ready_state: document.readyState,
+          elements: document.getElementsByTagName("*").length,
+          root_children: root?.childElementCount,
+          body: [...document.body.children].slice(0, 10).map((child) => `${selectorOf(child)}: ${child.childElementCount}`),
+        },
         last_errors: errors,
-        failed_resources: [...failed, ...failedEntries()].slice(0, KEPT),
-        ...more,
+        failed_resources: [...failed, ...failedEarlier()].slice(0, KEPT),
       },
     });
   };
-  const step = client.guard(() => {
-    if (!drawn()) return; // `show` goes on with the round
-    const seen = look(options);
-    if (!seen.white) return end();
+  const step = client.guard((last?: boolean) => {
+    // In the background, on paper, or in a frame without a size, nothing needs to be seen.
+    const seen = last || (!document.hidden && !matchMedia("print").matches && innerWidth) ? look(options) : undefined;
+    if (!seen?.white) return end();
     looks += 1;
-    if (looks <= retries * (/skel|load/.test(seen.reason) ? LOADING_FACTOR : 1)) timer = setTimeout(step, interval);
+    if (!last && looks <= retries * (/_root|hid|back/.test(seen.reason) ? 1 : LOADING_FACTOR)) timer = setTimeout(step, interval);
     else {
-      report(seen, trigger ?? "load");
+      report(seen);
       end();
     }
   });
-  const left = (): void => {
-    // Who sees a white page does not stay for the last look: with an error beside it, two looks are enough.
-    if (!trigger || !looks || !(errors.length || failed.length)) return;
-    const seen = look(options);
-    if (seen.white) report(seen, trigger, { left: true });
-    end();
-  };
-  const noteEvent = (event: EventItem): void => {
-    if (event.kind === "error") {
-      const thrown = event.exceptions?.at(-1);
-      errors = [...errors, { id: event.id, type: thrown?.type, value: thrown?.value }].slice(-KEPT);
-    } else if (event.kind === "resource_error") {
-      failed = [...failed, event.contexts?.resource ?? { url: event.message }].slice(-KEPT);
-    } else return;
+  // Who sees a white page does not stay for the last look: with an error beside it, two looks are enough.
+  const left = (): unknown => looks && trigger && (errors.length || failed.length) && step(true);
+  const keep = (list: Data[], item: Data): void => {
+    if (list.push(item) > KEPT) list.shift();
     begin("error");
   };
-  const noteRemovals = (records: MutationRecord[]): void => {
-    if (!trigger && records.some((record) => record.removedNodes.length && !record.target.firstChild)) begin("removal");
-  };
 
-  const observer = new MutationObserver(client.guard(noteRemovals));
+  const observer = new MutationObserver(
+    client.guard((records: MutationRecord[]) => {
+      if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
+    }),
+  );
   observer.observe(document, { childList: true, subtree: true });
-  const loaded = client.guard(() => begin("load"));
+  const loaded = (): void => begin("load");
   if (document.readyState === "complete") loaded();
-  else addEventListener("load", loaded, { once: true });
+  else addEventListener("load", loaded);
   const off = [
-    client.on("event", noteEvent),
+    client.on("event", ({ id, kind, exceptions, contexts, message }) => {
+      const thrown = exceptions?.at(-1);
+      if (kind === "error") keep(errors, { id, type: thrown?.type, value: thrown?.value });
+      if (kind === "resource_error") keep(failed, contexts?.resource ?? { url: message });
+    }),
     client.on("leave", left),
+    client.on("hide", left),
+    client.on("show", () => begin("show")),
     client.on("pageview", () => {
-      reported = false;
       end();
+      reported = false;
       begin("route");
     }),
-    client.on("hide", left),
-    client.on("show", () => {
-      if (trigger) {
-        clearTimeout(timer);
-        timer = setTimeout(step, delay);
-      }
-    }),
   ];
-  watch = {
-    client,
-    async check() {
-      let seen = look(options);
-      if (seen.white) {
-        await new Promise((resolve) => setTimeout(resolve, interval));
-        seen = look(options);
-        if (seen.white && drawn()) report(seen, "manual");
-      }
-      return seen;
-    },
+  check = () => {
+    const seen = look(options);
+    if (seen.white) begin("manual");
+    return seen;
   };
   return () => {
     end();
     observer.disconnect();
     removeEventListener("load", loaded);
     for (const stop of off) stop();
-    watch = undefined;
-  };
-}
-
-/** Whether the page is on a screen: not in the background, on paper, prerendered, or in a frame without a size. */
-function drawn(): boolean {
-  return document.visibilityState === "visible" && !matchMedia("print").matches && innerWidth * innerHeight > 0;
-}
-
-function summary(root: Element | null): Data {
-  const { body } = document;
-  return {
-    ready_state: document.readyState,
-    title: document.title.slice(0, 100),
-    elements: document.getElementsByTagName("*").length,
-    root_children: root?.childElementCount ?? null,
-    body: [...body.children].slice(0, 10).map((child) => `${nameOf(child)} (${child.childElementCount})`),
-    text: body.textContent.length,
+    check = undefined;
   };
 }
 
 /** Scripts and style sheets that failed, perhaps before the SDK was there. */
-function failedEntries(): Data[] {
+function failedEarlier(): Data[] {
   return (performance.getEntriesByType("resource") as PerformanceResourceTiming[])
     .filter((entry) => entry.responseStatus >= 400 && /script|link/.test(entry.initiatorType))
     .map((entry) => ({ url: entry.name, status: entry.responseStatus }));
