@@ -26,12 +26,12 @@ __all__ = [
     "API_VERSION", "Answer", "BadCursorError", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep",
     "Clock", "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
     "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "FieldTable", "Form", "FormField",
-    "GroupStats", "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange",
-    "Measure", "MetricBucket", "MetricElement", "MetricSummary", "Neighbours", "Notification", "Notifier", "Page",
-    "PageViewSummary", "Peek", "PluginContext", "PluginInfo", "PluginPage", "Processor", "ProjectSettings", "Protocol", "Receipt",
-    "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret", "ServiceSpec", "SessionSummary", "SpanSummary",
-    "StoreRefusedError", "StoreStats", "StoreUnavailableError", "TableStats", "TagCount", "Verdict", "VerdictKind",
-    "hookimpl", "hookspec",
+    "GroupStats", "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure",
+    "MetricBucket", "MetricElement", "MetricSummary", "Neighbours", "Notification", "Notifier", "Page",
+    "PageViewSummary", "Peek", "PluginContext", "PluginInfo", "PluginPage", "Processor", "ProjectSettings", "Protocol",
+    "Receipt", "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret", "ServiceSpec", "SessionSummary",
+    "SpanSummary", "StoreRefusedError", "StoreStats", "StoreUnavailableError", "TableStats", "TagCount", "Verdict",
+    "VerdictKind", "hookimpl", "hookspec",
 ]  # fmt: skip
 
 API_VERSION: Final = "1.0"  # a plugin's requires_api is compared by major, then at-least by minor
@@ -925,7 +925,7 @@ class EventStore(ABC):
 
     @abstractmethod
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
-        """Single samples of a metric, newest first."""
+        """Single samples of a metric ("": of all), newest first."""
 
     @abstractmethod
     async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:

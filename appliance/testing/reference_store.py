@@ -38,6 +38,7 @@ from appliance.hookspecs import (
     TagCount,
 )
 from appliance.model import (
+    IDENTIFIED,
     TABLES,
     Batch,
     Event,
@@ -65,6 +66,7 @@ from appliance.testing.reference_answers import (
     users_of,
 )
 from appliance.testing.reference_metrics import elements_of, histograms_of, measure_of, summaries_of
+from appliance.testing.reference_visits import VisitAnswers
 
 R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow)
 
@@ -74,10 +76,6 @@ MENU_FIELDS: Final = (*BUILT_IN, "kind", "user_id")
 ROW_TYPES: Final[Mapping[str, type[Row]]] = {
     "events": EventRow, "measurements": MeasurementRow, "page_views": PageViewRow, "sessions": SessionRow,
     "spans": SpanRow, "replay_segments": ReplaySegmentRow, "outcomes": OutcomeRow,
-}  # fmt: skip
-ID_FIELDS: Final = {
-    "events": ("event", "event_id"), "measurements": ("measurement", "measurement_id"),
-    "page_views": ("page_view", "page_view_id"),
 }  # fmt: skip
 
 
@@ -104,7 +102,7 @@ class MemoryExport(StoreExport):
         """Nothing to give back."""
 
 
-class MemoryStore(EventStore):
+class MemoryStore(VisitAnswers, EventStore):
     """Everything in memory.
 
     `fail_before` lets a test break a write: the error is raised when the turn of that table comes, after the tables
@@ -164,10 +162,12 @@ class MemoryStore(EventStore):
         self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
     ) -> frozenset[tuple[int, str, str]]:
         stored = {
-            (row.project_id, kind, getattr(row, field))
-            for table, (kind, field) in ID_FIELDS.items()
+            (row.project_id, kind, row.identity)
+            for table, kind in IDENTIFIED.items()
             for (batch, _), row in self.tables[table].items()
-            if batch != ignore_batch and row.received_at >= since
+            if batch != ignore_batch
+            and row.received_at >= since
+            and isinstance(row, EventRow | MeasurementRow | PageViewRow)
         }
         return frozenset(ids) & stored
 
@@ -330,12 +330,20 @@ class MemoryStore(EventStore):
         return elements_of(self._measured(where, (metric,)))[:limit]
 
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
-        rows = [row for row in self._select("measurements", MeasurementRow, where) if row.metric == metric]
+        rows = [row for row in self._measurements(where) if metric in ("", row.metric)]
         found, cursor = paged(rows, page, lambda row: (row.timestamp, row.project_id, row.measurement_id))
         return [measure_of(row) for row in found], cursor
 
-    def _measured(self, where: EventFilter, metrics: Sequence[str]) -> list[MeasurementRow]:
+    def _measurements(self, where: EventFilter) -> list[MeasurementRow]:
+        newest: dict[tuple[int, str], int] = {}
+        for row in self._rows("measurements", MeasurementRow):
+            key = (row.project_id, row.measurement_id)
+            newest[key] = max(newest.get(key, 0), row.revision)
         rows = self._select("measurements", MeasurementRow, where)
+        return [row for row in rows if row.revision == newest[row.project_id, row.measurement_id]]
+
+    def _measured(self, where: EventFilter, metrics: Sequence[str]) -> list[MeasurementRow]:
+        rows = self._measurements(where)
         return [row for row in rows if isfinite(row.value) and (row.metric in metrics or not metrics)]
 
     # ── visits ──

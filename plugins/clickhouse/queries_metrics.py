@@ -18,6 +18,7 @@ from .filters import (
     after_cursor,
     encode_cursor,
     needs_base_rows,
+    newest_values,
     select_fields,
     select_rows,
     whole_range,
@@ -107,6 +108,7 @@ async def metric_elements(reader: Reader, where: EventFilter, metric: str, limit
     select_rows(conditions, where, MEASUREMENT_FIELDS)
     conditions.add(f"metric = {conditions.bind(metric, 'String')}")
     conditions.add("element != '' AND isFinite(value)")
+    newest_values(conditions, where.project_ids, where.start)
     sql = f"""
         SELECT element, count() AS n, countIf(rating = 'poor') AS bad, quantileTDigest(0.75)(value) AS p75, max(value),
             argMax(route, (value, measurement_id))
@@ -152,6 +154,7 @@ def _base(
     select_rows(mine, where, MEASUREMENT_FIELDS, ranges)
     mine.among("metric", metrics, "String")
     mine.add("isFinite(value)")
+    newest_values(mine, where.project_ids, min((start for start, _ in ranges), default=0))
     return (
         f"SELECT {columns}, count() AS n, {_STATE} AS q, {RATINGS} FROM measurements WHERE {mine.sql} GROUP BY {keys}"
     )
@@ -171,11 +174,12 @@ def _summary(
 
 
 async def measurements(reader: Reader, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
-    """Single samples of a metric, newest first."""
+    """Single samples of a metric, or of all, newest first."""
     limit = page_limit(page)
     conditions = Conditions()
     select_rows(conditions, where, MEASUREMENT_FIELDS)
-    conditions.add(f"metric = {conditions.bind(metric, 'String')}")
+    conditions.among("metric", (metric,) if metric else (), "String")
+    newest_values(conditions, where.project_ids, where.start)
     after_cursor(conditions, page.cursor, "timestamp", "measurement_id")
     sql = f"""
         SELECT {_MEASURE} FROM measurements WHERE {conditions.sql}

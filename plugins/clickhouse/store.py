@@ -26,9 +26,12 @@ from appliance.hookspecs import (
     MetricSummary,
     Neighbours,
     Page,
+    PageViewSummary,
     PluginContext,
     ReleaseSummary,
     ReplaySummary,
+    SessionSummary,
+    SpanSummary,
     StoreChunk,
     StoreExport,
     StoreSchema,
@@ -37,7 +40,15 @@ from appliance.hookspecs import (
 )
 from appliance.model import TABLES, Batch, Event
 
-from . import queries_events, queries_groups, queries_metrics, queries_tags, queries_visits
+from . import (
+    queries_events,
+    queries_groups,
+    queries_metrics,
+    queries_pages,
+    queries_spans,
+    queries_tags,
+    queries_visits,
+)
 from .config import ClickHouseConfig, derive_caps
 from .disk_guard import DiskGuard
 from .engine import Engine
@@ -286,3 +297,27 @@ class ClickHouseStore(EventStore):
     async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
         """What was not kept."""
         return await queries_visits.outcomes(self.engine, where)
+
+    async def sessions(self, where: EventFilter, page: Page) -> tuple[list[SessionSummary], str]:
+        """Visits."""
+        return await queries_pages.sessions(self.engine, where, page)
+
+    async def session(self, project_ids: Sequence[int], session_id: str) -> SessionSummary | None:
+        """One visit."""
+        return await queries_pages.session(self.engine, project_ids, session_id)
+
+    async def page_views(self, where: EventFilter, page: Page) -> tuple[list[PageViewSummary], str]:
+        """Page views with what is missing of them."""
+        return await queries_pages.page_views(self.engine, where, page)
+
+    async def page_view_count(self, where: EventFilter) -> tuple[int, int, int]:
+        """(page views, those with gaps, missing in all)."""
+        return await queries_pages.page_view_count(self.engine, where)
+
+    async def spans(self, where: EventFilter, page: Page) -> tuple[list[SpanSummary], str]:
+        """Root spans, or a trace's."""
+        return await queries_spans.spans(self.engine, where, page)
+
+    async def trace(self, project_ids: Sequence[int], trace_id: str, limit: int = 1000) -> list[SpanSummary]:
+        """The spans of one trace."""
+        return await queries_spans.trace(self.engine, project_ids, trace_id, limit)

@@ -22,6 +22,7 @@ from appliance.testing.event_store.filtering import FilterSuite
 from appliance.testing.event_store.keeping import KeepingSuite
 from appliance.testing.event_store.listing import EventsSuite, ValuesSuite
 from appliance.testing.event_store.measuring import MeasuringSuite
+from appliance.testing.event_store.viewing import ViewingSuite
 from appliance.testing.event_store.visits import VisitsSuite
 from appliance.testing.event_store.writing import WritingSuite
 from appliance.testing.rows import NOW
@@ -37,6 +38,7 @@ class EventStoreSuite(
     ValuesSuite,
     MeasuringSuite,
     VisitsSuite,
+    ViewingSuite,
     KeepingSuite,
     BackupSuite,
 ):
