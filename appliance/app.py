@@ -30,6 +30,7 @@ from appliance.projects.service import ProjectService
 from appliance.roles import Role
 from appliance.spool import SpoolWriter
 from appliance.web.deadline import BodyDeadline
+from appliance.web.example import ExampleConfig
 from appliance.web.live import LiveStreams
 
 AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
@@ -40,7 +41,7 @@ log = structlog.stdlib.get_logger(__name__)
 class Demonstration(Protocol):
     """What `condev demo` adds."""
 
-    dsn: str  # where the example page reports to; "" until `start` has made the project
+    example: ExampleConfig  # what the example page is told; its DSN is "" until `start` has made the project
 
     async def start(self, accounts: AccountService, projects: ProjectService) -> None:
         """Called when everything runs."""

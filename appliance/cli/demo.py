@@ -20,6 +20,7 @@ from appliance.accounts.access import COMMAND_LINE
 from appliance.accounts.service import AccountService
 from appliance.cli.demo_traffic import HISTORY_EVENTS, HISTORY_SECONDS, envelope
 from appliance.projects.service import ProjectService
+from appliance.web.example import ExampleConfig
 
 EMAIL: Final = "owner@example.com"
 PROJECT: Final = "Example shop"
@@ -41,7 +42,7 @@ class Demo:
         self._address = address
         self._traffic = traffic
         self._task: asyncio.Task[None] | None = None
-        self.dsn = ""
+        self.example = ExampleConfig(dsn="")
 
     async def start(self, accounts: AccountService, projects: ProjectService) -> None:
         """Make the owner and the project if there are none, print where to look, and begin to send."""
@@ -49,10 +50,10 @@ class Demo:
         mine = [project for project in await projects.list(COMMAND_LINE) if project.name == PROJECT]
         is_new = not mine
         project = mine[0] if mine else await projects.create(COMMAND_LINE, PROJECT)
-        self.dsn = project.keys[0].dsn
+        self.example = ExampleConfig(dsn=project.keys[0].dsn, project=project.slug)
         self._announce(sign_in)
         if self._traffic:
-            self._task = asyncio.create_task(self._send(self.dsn, is_new), name="demo-traffic")
+            self._task = asyncio.create_task(self._send(self.example.dsn, is_new), name="demo-traffic")
 
     async def stop(self) -> None:
         """End the traffic."""
@@ -80,7 +81,7 @@ class Demo:
             f"    Dashboard     {self._address}\n"
             f"    Sign in       {sign_in_words}\n"
             f"    Example page  {self._address}/example/\n"
-            f"    DSN           {self.dsn}\n"
+            f"    DSN           {self.example.dsn}\n"
         )
 
     async def _send(self, dsn: str, with_history: bool) -> None:
