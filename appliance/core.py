@@ -235,7 +235,7 @@ class Core:
             "feed": self.feed,
         }
         demo = self._appliance.demo
-        example = [example_router(lambda: demo.dsn, dict(PUBLIC))] if demo is not None else []
+        example = [example_router(lambda: demo.example, dict(PUBLIC))] if demo is not None else []
         shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
         return make_dashboard(
             given,
