@@ -235,6 +235,14 @@ class EventDetail(Struct, frozen=True, kw_only=True):
     neighbours: Neighbours | None  # within the issue
 
 
+class IssueMention(Struct, frozen=True, kw_only=True):
+    """An issue where something else is the matter: enough for a link."""
+
+    id: int
+    title: str
+    state: str
+
+
 # ── acting ──
 
 

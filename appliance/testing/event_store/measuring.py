@@ -62,6 +62,7 @@ class MeasuringSuite:
         assert [one.value for one in first + second] == [4.0, 3.0, 2.0, 1.0, 0.0]
         assert end == ""
         assert first[0].attributes == {"element": "img"}
+        assert len((await store.measurements(ALL, "", Page()))[0]) == 6
 
     async def test_metrics_are_summed_up_per_route_and_filtered_by_it(self, store: EventStore) -> None:
         rows = [
