@@ -348,10 +348,11 @@ export interface Session {
   errors: number;
 }
 
+/** Changed by the client's `set…`: what was captured before keeps what was true then. */
 export interface Scope {
-  user: User | undefined;
-  tags: Tags;
-  contexts: Record<string, Data>;
+  readonly user: User | undefined;
+  readonly tags: Tags;
+  readonly contexts: Record<string, Data>;
   readonly breadcrumbs: Breadcrumb[];
 }
 
@@ -394,7 +395,11 @@ export interface Client {
 
   /** Begin another page view (route change). */
   startPageView(url: string, route?: string): void;
+  /** Name the present one. */
   setRoute(route: string): void;
+  setUser(user: User | undefined): void;
+  setTag(name: string, value: Primitive): void;
+  setContext(name: string, context: Data | undefined): void;
 
   on<Name extends keyof ClientEvents>(name: Name, listener: (...args: ClientEvents[Name]) => void): Cleanup;
   /** 0 ≤ rate ≤ 1 of this kind, by options and the server's settings. */
@@ -469,6 +474,7 @@ export interface OfflineQueue {
   delete(id: string): Promise<void>;
   /** Calls `send` for each stored envelope, oldest first, while no other tab does; a false ends the round. */
   drain(send: (stored: Stored) => Promise<boolean>): Promise<void>;
+  clear(): Promise<void>;
 }
 
 export interface Chunks {

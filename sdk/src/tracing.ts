@@ -1,0 +1,34 @@
+/** Timed operations, and the W3C header that lets a server's spans join them. */
+import { newId } from "./ids";
+import type { ActiveSpan, Client, SpanItem, SpanOptions } from "./types";
+
+/** Begins a span, which is active until it ends: events and requests belong to it. */
+export function startSpan(client: Pick<Client, "activeSpan" | "page" | "now" | "capture">, { name, op, parent = client.activeSpan, attributes, start }: SpanOptions): ActiveSpan {
+  const before = client.activeSpan;
+  const item: SpanItem = {
+    type: "span",
+    trace_id: parent?.traceId || client.page.traceId,
+    span_id: newId().slice(16),
+    name,
+    start: start ?? client.now(),
+    end: 0,
+    is_segment: !parent,
+    attributes: { ...attributes },
+    ...(parent && { parent_span_id: parent.spanId }),
+    ...(op && { op }),
+  };
+  const span: ActiveSpan = {
+    traceId: item.trace_id,
+    spanId: item.span_id,
+    setAttribute: (key, value) => void ((item.attributes ||= {})[key] = value),
+    setStatus: (status) => void (item.status = status),
+    traceparent: () => `00-${item.trace_id}-${item.span_id}-01`,
+    end(at) {
+      if (item.end) return;
+      item.end = at ?? client.now();
+      if (client.activeSpan === span) client.activeSpan = before;
+      client.capture(item);
+    },
+  };
+  return (client.activeSpan = span);
+}
