@@ -95,8 +95,8 @@ export function createClient(options: Options, build: Build): Client {
     const passed = options.beforeSend ? guard(options.beforeSend)(event, hint) : event;
     if (!passed) return client.drop("before_send", "error", count);
     if (/error|white/.test(passed.kind)) session?.touch(passed.exceptions?.some(({ handled }) => handled === false) || false);
+    emit("event", passed, hint); // before it becomes text: a replay that is kept because of it names itself in it
     send(passed);
-    emit("event", passed, hint);
   });
 
   function normal(event: Partial<EventItem>, hint: Hint, id: string): EventItem {
