@@ -19,12 +19,15 @@ from msgspec import Struct
 from appliance.accounts.access import COMMAND_LINE
 from appliance.accounts.service import AccountService
 from appliance.cli.demo_traffic import HISTORY_EVENTS, HISTORY_SECONDS, envelope
+from appliance.cli.demo_visits import HISTORY_VISITS, visit
 from appliance.projects.service import ProjectService
 from appliance.web.example import ExampleConfig
 
 EMAIL: Final = "owner@example.com"
 PROJECT: Final = "Example shop"
 SECONDS_BETWEEN: Final = 4.0  # a slow trickle: something moves on the page, nothing fills up
+VISITS: Final = 0.3  # of what trickles in; the rest are single events
+VISIT_SECONDS: Final = 120.0  # a visit that trickles in began so long ago
 
 
 class SignIn(Struct, kw_only=True):
@@ -89,17 +92,27 @@ class Demo:
         scheme, _, rest = dsn.partition("://")
         key, _, place = rest.partition("@")
         host, _, project_id = place.rpartition("/")
-        url = f"{scheme}://{host}/api/{project_id}/envelope/?sentry_key={key}&sentry_version=7"
+        of_sentry = f"{scheme}://{host}/api/{project_id}/envelope/?sentry_key={key}&sentry_version=7"
+        of_ours = f"{scheme}://{host}/v2/{key}"
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+
+            async def event(age: float) -> None:
+                await self._post(client, of_sentry, *envelope(draw, time.time(), age))
+
+            async def visitor(age: float) -> None:
+                for one in visit(draw, time.time(), age):
+                    await self._post(client, of_ours, one.body, one.user_agent)
+
             if with_history:
+                for _ in range(HISTORY_VISITS):
+                    await visitor(draw.triangular(0, HISTORY_SECONDS, 0))
                 for _ in range(HISTORY_EVENTS):
-                    await self._post(client, url, draw, age=draw.triangular(0, HISTORY_SECONDS, 0))
+                    await event(draw.triangular(0, HISTORY_SECONDS, 0))
             while True:
                 await asyncio.sleep(SECONDS_BETWEEN * draw.uniform(0.3, 1.7))
-                await self._post(client, url, draw, age=0.0)
+                await (visitor(VISIT_SECONDS) if draw.random() < VISITS else event(0.0))
 
-    async def _post(self, client: httpx.AsyncClient, url: str, draw: random.Random, *, age: float) -> None:
-        body, agent = envelope(draw, time.time(), age)
+    async def _post(self, client: httpx.AsyncClient, url: str, body: bytes, agent: str) -> None:
         try:
             answer = await client.post(url, content=body, headers={"User-Agent": agent})
         except httpx.HTTPError as error:

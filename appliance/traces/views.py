@@ -65,17 +65,18 @@ def trace_page(
 
     Args:
         trace_id: of the trace.
-        spans: one at least.
+        spans: without any, there is an event at least.
         events: those that name the trace.
         issues: by group hash, those that the events belong to.
         cut: whether there are more spans than were given.
     """
-    start, end = min(span.start for span in spans), max(span.end for span in spans)
+    start = min([span.start for span in spans] or [event.timestamp for event in events])
+    end = max([span.end for span in spans], default=start)
     length = max(end - start, 1)
     rows = tuple(_row(span, depth, start, length) for span, depth in in_order(spans))
     return TracePage(
         trace_id=trace_id,
-        name=rows[0].span.name or rows[0].span.op or trace_id,
+        name=(rows[0].span.name or rows[0].span.op if rows else "") or f"Trace {trace_id[:8]}",
         start=start,
         seconds=(end - start) / 1_000_000,
         rows=rows,
