@@ -28,6 +28,7 @@ from appliance.issues.feed import IssueFeed
 from appliance.issues.service import IssueService
 from appliance.metadata.database import Database
 from appliance.metadata.migrate import migrate
+from appliance.outcomes.service import OutcomeService
 from appliance.performance.service import PerformanceService
 from appliance.pipeline.pipeline import Pipeline
 from appliance.pipeline.worker_plugins import LOADER, worker_options
@@ -39,10 +40,12 @@ from appliance.replays.service import ReplayService
 from appliance.running_file import Running, write_running
 from appliance.schedule import Job, Schedule
 from appliance.self_test import SelfTest
+from appliance.sessions.service import SessionService
 from appliance.shell import ShellLoader
 from appliance.system.monitor import SelfMonitor
 from appliance.system.service import SystemService
 from appliance.system.watchdog import Calls, Watchdog, watched
+from appliance.traces.service import TraceService
 from appliance.web.example import example_router
 from appliance.web.setup import WebPlugin
 
@@ -230,6 +233,9 @@ class Core:
             "performance": PerformanceService(self.store),
             "replays": ReplayService(self.store),
             "releases": ReleaseService(self.store),
+            "sessions": SessionService(self.store, self.issues),
+            "traces": TraceService(self.store, self.issues, self._clock),
+            "outcomes": OutcomeService(self.store),
             "system": self.system,
             "plugins": self._plugins,
             "feed": self.feed,
