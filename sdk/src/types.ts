@@ -217,15 +217,15 @@ export interface PerformanceOptions {
 }
 
 export interface WhiteScreenOptions {
-  /** Elements that should have content; default: #root, #app, #__next, [data-reactroot], main. */
+  /** Only what is in these, or in a dialog, counts as content. By default all of the page does. */
   roots?: string[];
-  /** Loading masks and skeletons: not white, but checked again. */
+  /** Loading masks and skeletons: no content yet; reported when they stay. By default what is named like one. */
   loading?: string[];
   /** Elements to look through. */
   ignore?: string[];
-  /** Milliseconds after load before the first look. */
+  /** Milliseconds after load, a route change, an error before the first look. Default 1000. */
   delay?: number;
-  /** Milliseconds between looks, and how many before a report. */
+  /** Milliseconds between looks (default 2000), and how many more must be white (default 2; four times that of a loading mask). */
   interval?: number;
   retries?: number;
 }
@@ -445,40 +445,69 @@ export interface VitalsChunk {
   startVitals(client: Client): Cleanup;
 }
 
+/** sdk/src/vitals/work.ts */
+export interface WorkChunk {
+  /** Loading, long frames, slow resources, marks, jank. */
+  watchWork(client: Client): Cleanup;
+}
+
 /** sdk/src/replay/index.ts */
 export interface ReplayChunk {
   /** "session": send from now on; "buffer": keep the last minute until an error. */
   startReplay(client: Client, mode: "session" | "buffer"): Cleanup;
 }
 
-/** A stored envelope. */
+/** An envelope, as it waits. */
 export interface Stored {
   /** The envelope's id. */
-  id: string;
-  /** The page's own time when it was stored, ms. */
-  at: number;
+  readonly id: string;
+  /** When it was made; ms. */
+  readonly at: number;
   /** Header and items, as JSON lines. */
-  body: string;
-  /** What is inside, for when it has to be dropped. */
-  counts: [category: Category, numbers: number[]][];
+  readonly body: string;
+  /** Sequence numbers by what is inside, the most important first. */
+  readonly numbers: { [Type in Item["type"]]?: number[] };
 }
 
 /** sdk/src/offline/index.ts */
 export interface OfflineChunk {
-  openQueue(dsn: string, options: OfflineOptions, dropped: (reason: DropReason, stored: Stored) => void): OfflineQueue;
+  keepFor(client: Client, base: string, key: string, sender: Sender): Keeper;
 }
 
-export interface OfflineQueue {
-  /** False when there is nowhere to put it. */
-  put(stored: Stored): Promise<boolean>;
-  delete(id: string): Promise<void>;
-  /** Calls `send` for each stored envelope, oldest first, while no other tab does; a false ends the round. */
-  drain(send: (stored: Stored) => Promise<boolean>): Promise<void>;
-  clear(): Promise<void>;
+/** What the keeper uses of the transport. */
+export interface Sender {
+  /** True when it is done with: accepted, or refused for good. */
+  post(envelope: Stored): Promise<boolean | undefined>;
+  /** When it may be sent; ms since the epoch. */
+  blockedUntil(envelope: Stored): number;
+  /** In memory, and not delivered yet. */
+  waiting(): Stored[];
+  /** To be sent like any other. */
+  push(envelope: Stored): void;
+  drop(reason: DropReason, category: Category, quantity: number, numbers?: number[]): void;
+}
+
+/** Sees to what could not be sent at once. */
+export interface Keeper {
+  /** It waits, and the page may end before it is sent. */
+  keep(envelope: Stored): void;
+  /** It was accepted, or refused for good. */
+  done(envelope: Stored): void;
+  /** It will not be sent: the server is told so. */
+  lost(envelope: Stored, reason: DropReason): void;
+  /** Too much waits in memory. */
+  full(): void;
+  /** Send what earlier pages left. */
+  drain(): void;
+  /** What the server sets for the project, when it is not known yet. */
+  settings(): Promise<Settings | undefined>;
+  /** Forget everything. */
+  clear(): void;
 }
 
 export interface Chunks {
   vitals: VitalsChunk;
+  work: WorkChunk;
   replay: ReplayChunk;
   offline: OfflineChunk;
 }
