@@ -5,60 +5,54 @@
 import type { Client, EventItem } from "./types";
 
 const MINUTE = 60_000;
-const MAX_KEYS = 100; // different errors remembered; the oldest goes first
-
-interface Seen {
-  /** When its minute began. */
-  since: number;
-  sent: number;
-  held: number;
-}
+const MAX_HELD = 100; // different ones remembered until their next time
 
 /** True for events that may be sent; those get their `count`. Asked once an event, before it has its number. */
 export function floodGuard(client: Client): (event: EventItem) => boolean {
   const { same = 5, perMinute = 60 } = client.options.flood || {};
-  const known = new Map<string, Seen>();
-  const all: Seen = { since: 0, sent: 0, held: 0 };
+  /** Of this minute, which ends at `end`. */
+  let end = 0;
+  let total = 0;
+  const sent = new Map<string, number>();
+  const held = new Map<string, number>();
 
-  const report = (seen: Seen): void => {
-    if (seen.held) client.drop("flood", "error", seen.held);
-    seen.held = 0;
+  const report = (): void => {
+    let quantity = 0;
+    for (const count of held.values()) quantity += count;
+    held.clear();
+    if (quantity) client.drop("flood", "error", quantity);
   };
-  const reportAll = (): void => known.forEach(report);
-  client.on("hide", reportAll);
-  client.on("close", reportAll);
+  client.on("hide", report);
+  client.on("close", report);
 
   return (event) => {
     const { kind } = event;
     // One a view, and a person's own words.
     if (kind === "white_screen" || kind === "feedback") return true;
     const now = client.now();
+    if (now >= end || now < end - MINUTE) {
+      end = now + MINUTE;
+      total = 0;
+      sent.clear();
+    }
     const key = keyOf(event);
-    const seen = known.get(key) || { since: now, sent: 0, held: 0 };
-    known.delete(key); // to the end: the map is ordered by last use
-    known.set(key, seen);
-    if (known.size > MAX_KEYS) {
-      const [oldest, forgotten] = known.entries().next().value as [string, Seen];
-      report(forgotten);
-      known.delete(oldest);
-    }
-    for (const one of [seen, all]) {
-      if (now - one.since >= MINUTE) Object.assign(one, { since: now, sent: 0 });
-    }
+    const before = sent.get(key) || 0;
+    const waiting = (held.get(key) || 0) + 1;
     // Custom events are facts that the page counts on, not faults.
-    if (all.sent >= perMinute || (kind !== "custom" && seen.sent >= same)) {
-      seen.held++;
+    if (total >= perMinute || (before >= same && kind !== "custom")) {
+      held.set(key, waiting);
+      if (held.size > MAX_HELD) report();
       return false;
     }
-    seen.sent++;
-    all.sent++;
-    if (seen.held) event.count = seen.held + 1;
-    seen.held = 0;
+    total++;
+    sent.set(key, before + 1);
+    if (held.delete(key)) event.count = waiting;
     return true;
   };
 }
 
+/** What makes two events the same one. */
 function keyOf({ kind, message, fingerprint, exceptions }: EventItem): string {
-  const thrown = exceptions?.at(-1);
-  return [kind, fingerprint, message, thrown && [thrown.type, thrown.value, thrown.stack]].join().slice(0, 1000);
+  const { type, value, stack } = exceptions?.at(-1) || {};
+  return [kind, fingerprint, message, type, value, stack].join().slice(0, 1000);
 }

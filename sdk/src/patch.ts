@@ -1,17 +1,17 @@
 /**
- * Watching calls of a function that the page uses. The function stays what it is (a proxy: same name, properties and
- * text), others may wrap it before or after, and the page's own call happens whatever the watcher does.
+ * Watching what a page does. A function that is watched stays what it is (a proxy: same name, properties and text),
+ * others may wrap it before or after, and the page's own call happens whatever the watcher does.
  */
-import type { Cleanup } from "./types";
+import type { Cleanup, Client } from "./types";
 
-/** Sees, and may change, the arguments; what it returns is given the result and may return another one. */
+/** Sees, and may change, the arguments; what it returns is given the result and may return another one, and must not throw. */
 export type Watcher = (args: unknown[], self: unknown) => void | ((result: unknown) => unknown);
 
-/** `watch` and what it returns must not throw: see `Client.guard`. */
-export function patch<T extends object>(target: T, name: keyof T, watch: Watcher): Cleanup {
+export function patch<T extends object>(client: Pick<Client, "guard">, target: T, name: keyof T, watcher: Watcher): Cleanup {
   const original: unknown = target[name];
   if (typeof original !== "function") return () => {};
   const own = Object.hasOwn(target, name);
+  const watch = client.guard(watcher);
   let active = true;
   const patched = new Proxy(original, {
     apply(fn, self, args) {
@@ -24,9 +24,14 @@ export function patch<T extends object>(target: T, name: keyof T, watch: Watcher
   return () => {
     active = false; // in case another wrapper holds it
     if (target[name] !== patched) return;
+    Reflect.deleteProperty(target, name); // it may be inherited
     if (own) Reflect.set(target, name, original);
-    else Reflect.deleteProperty(target, name);
   };
+}
+
+/** Whether a part of an option is on: each is, unless it or the whole option is false. */
+export function wants<T extends object>(option: boolean | T | undefined, part: keyof T): boolean {
+  return option !== false && (option as Partial<T> | undefined)?.[part] !== false;
 }
 
 /** Calls every one of them. */

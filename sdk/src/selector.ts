@@ -16,7 +16,12 @@ export function selectorOf(target: unknown): string {
     }
     node = node.parentNode || (node as Partial<ShadowRoot>).host;
   }
-  return parts.join(" > ") || Object.prototype.toString.call(target).slice(8, -1);
+  return parts.join(" > ") || kindOf(target);
+}
+
+/** "Window", "Array", "Response", … without reading anything of the page's. */
+export function kindOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
 }
 
 function described(element: Element): string {

@@ -1,13 +1,12 @@
 /** Clicks as breadcrumbs: which element, never what it says or holds. */
-import { listen } from "../patch";
+import { listen, wants } from "../patch";
 import { selectorOf } from "../selector";
 import type { Integration } from "../types";
 
 export const clicks: Integration = {
   name: "breadcrumbs",
   setup(client) {
-    const { breadcrumbs } = client.options;
-    if (breadcrumbs === false || (typeof breadcrumbs === "object" && breadcrumbs.click === false)) return;
+    if (!wants(client.options.breadcrumbs, "click")) return;
     const onClick = (event: Event): void => {
       client.addBreadcrumb({ category: "click", message: selectorOf(event.composedPath()[0]) });
     };

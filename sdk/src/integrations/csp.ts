@@ -7,17 +7,15 @@ export const csp: Integration = {
   name: "csp",
   setup(client) {
     const onViolation = (event: SecurityPolicyViolationEvent): void => {
-      const { blockedURI, effectiveDirective, disposition, sample } = event;
-      const source = cleanUrl(event.sourceFile || "");
-      if (/^[\w-]+-extension/.test(source || blockedURI)) return; // a person's own, not the page's
-      const blocked = cleanUrl(blockedURI);
+      const { effectiveDirective, disposition, lineNumber, columnNumber, sample } = event;
+      const blockedURI = cleanUrl(event.blockedURI);
+      const sourceFile = cleanUrl(event.sourceFile || "");
+      if (/^[\w-]+-extension/.test(sourceFile || blockedURI)) return; // a person's own, not the page's
       client.captureEvent({
         kind: "csp",
-        level: disposition === "report" ? "info" : "warning",
-        message: `Blocked by ${effectiveDirective}: ${blocked}`,
-        contexts: {
-          csp: { blocked, directive: effectiveDirective, disposition, source, line: event.lineNumber, column: event.columnNumber, sample },
-        },
+        level: "warning",
+        message: `Blocked by ${effectiveDirective}: ${blockedURI}`,
+        contexts: { csp: { blockedURI, effectiveDirective, disposition, sourceFile, lineNumber, columnNumber, sample } },
       });
     };
     return listen(document, "securitypolicyviolation", client.guard(onViolation));

@@ -1,5 +1,5 @@
 /** Client-side navigation: a breadcrumb for each change of the address, a page view for each change of the page. */
-import { all, listen, patch } from "../patch";
+import { all, listen, patch, wants } from "../patch";
 import type { Integration } from "../types";
 import { cleanUrl } from "../urls";
 
@@ -7,7 +7,6 @@ export const navigation: Integration = {
   name: "navigation",
   setup(client) {
     const { breadcrumbs, pageViews, routeName } = client.options;
-    const trail = typeof breadcrumbs === "object" ? breadcrumbs.navigation !== false : breadcrumbs !== false;
     let last = location.href;
 
     const begin = (): void => {
@@ -17,7 +16,7 @@ export const navigation: Integration = {
       const before = last;
       last = location.href;
       if (last === before) return;
-      if (trail) client.addBreadcrumb({ category: "navigation", message: cleanUrl(last), data: { from: cleanUrl(before) } });
+      if (wants(breadcrumbs, "navigation")) client.addBreadcrumb({ category: "navigation", message: cleanUrl(last), data: { from: cleanUrl(before) } });
       if (pageOf(last) !== pageOf(before)) begin();
     });
     const returned = client.guard((event: PageTransitionEvent) => {
@@ -33,8 +32,8 @@ export const navigation: Integration = {
         : [
             listen(window, "popstate", changed),
             listen(window, "hashchange", changed),
-            patch(history, "pushState", after),
-            patch(history, "replaceState", after),
+            patch(client, history, "pushState", after),
+            patch(client, history, "replaceState", after),
           ]),
     );
   },

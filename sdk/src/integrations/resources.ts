@@ -21,9 +21,9 @@ export const resources: Integration = {
       const tag = element.localName;
       const url = cleanUrl(address);
       const message = `Failed to load ${tag}: ${url}`;
-      const level = tag === "script" || tag === "link" ? "error" : "warning";
+      const level = /^(script|link)$/.test(tag) ? "error" : "warning";
       client.captureEvent(
-        { kind: "resource_error", level, message, tags: { "resource.tag": tag }, contexts: { resource: { url, tag, element: selectorOf(element) } } },
+        { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
         { element },
       );
       client.addBreadcrumb({ category: "resource", level, message });
