@@ -7,7 +7,7 @@ export function linkOf(item, header, { dashboard, project }) {
     case "event":
       return at(`/events/${item.id}`);
     case "measurement":
-      return inProject(`performance/${item.metric}`);
+      return inProject(`performance/metric?metric=${encodeURIComponent(item.metric)}`);
     case "span":
       return inProject(`traces/${item.trace_id}`);
     case "replay_segment":
