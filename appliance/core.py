@@ -231,7 +231,7 @@ class Core:
             "issues": self.issues,
             "alerts": self.alerts,
             "performance": PerformanceService(self.store),
-            "replays": ReplayService(self.store),
+            "replays": ReplayService(self.store, self.blobs, self._clock),
             "releases": ReleaseService(self.store),
             "sessions": SessionService(self.store, self.issues),
             "traces": TraceService(self.store, self.issues, self._clock),
