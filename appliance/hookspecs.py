@@ -131,6 +131,7 @@ class PluginContext(Struct, frozen=True, kw_only=True):
     memory_bytes: int  # what this appliance may use in all, for plugins that size caches
     cpus: float
     data_root: Path  # the appliance's data directory; for storage backends only
+    sdk_path: str = "v2"  # [sdk] path: the name of the endpoint that our SDK reports to; for its protocol only
 
 
 # ───────────────────────────────────────────── protocols ─────────────────────────────────────────────
@@ -246,6 +247,18 @@ class Protocol(ABC):
     @abstractmethod
     def answer(self, verdict: Verdict) -> Answer:
         """Word the verdict as this protocol's clients expect it."""
+
+    def encoding_of(self, query: str, headers: Mapping[str, str]) -> str:
+        """How a body is compressed: gzip, deflate, br, zstd; "" = it is not. Asked before anything of it is read.
+
+        By default what Content-Encoding says. For formats that say it elsewhere, since that header costs a browser a
+        preflight. The bounds on compressed bodies hold whatever is said here; what cannot be is answered as malformed.
+
+        Args:
+            query: of the address, as it came.
+            headers: lower-case names, the first of duplicates.
+        """
+        return headers.get("content-encoding", "")
 
     def inform(self, request: IngestRequest, settings: ProjectSettings | None) -> Answer:
         """Answer a route that takes no body; `settings` is None when the key is unknown."""

@@ -92,6 +92,7 @@ class Record(Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = field(default_factory=dict)
     address: str = ""  # the client's, after trusted_proxies; "" when unknown
     record_id: str = ""  # spool epoch, segment and offset: the same at every attempt
+    refused: list[Category] = field(default_factory=list)  # what the project did not want when it was accepted
 
 
 # ───────────────────────────────────────────── items ─────────────────────────────────────────────
