@@ -1,9 +1,8 @@
 /** What a page calls: the same for each build. Everything before `init`, and without a page, does nothing. */
 import { createClient, type Build } from "./client";
 import { getClient, setClient } from "./current";
-import { newId } from "./ids";
 import { startSpan as begin } from "./tracing";
-import type { ActiveSpan, Breadcrumb, Client, Data, EventItem, Hint, Level, Options, Page, Primitive, SpanOptions, User } from "./types";
+import type { ActiveSpan, Breadcrumb, Client, Data, EventItem, Hint, Level, Options, Primitive, SpanOptions, User } from "./types";
 
 /** Makes the page's one client. A second call gives the first one's, for pages that run their code twice. */
 export function initWith(options: Options, build: Build): Client {
@@ -26,11 +25,7 @@ export const enable = (): void => getClient()?.enable();
 export const disable = (): void => getClient()?.disable();
 export const flush = async (timeout?: number): Promise<boolean> => (await getClient()?.flush(timeout)) ?? true;
 
-/** Without a client the span is one that nobody hears of, so that the page's code need not ask. */
-export function startSpan(options: SpanOptions): ActiveSpan {
-  const nobody: Pick<Client, "activeSpan" | "page" | "now" | "capture"> = { activeSpan: undefined, page: { traceId: newId() } as Page, now: Date.now, capture() {} };
-  return begin(getClient() || nobody, options);
-}
+export const startSpan = (options: SpanOptions): ActiveSpan => begin(getClient(), options);
 
 export async function close(timeout?: number): Promise<boolean> {
   const client = getClient();

@@ -8,33 +8,20 @@ import { guardWith } from "./guard";
 import { newId } from "./ids";
 import { all, listen } from "./patch";
 import { matches } from "./patterns";
-import { openSession, type SessionState } from "./session";
-import { fetchSettings, forgetSettings, knownSettings } from "./settings";
+import { openSession, type Touch } from "./session";
+import { knownSettings } from "./settings";
+import { keep } from "./storage";
 import { createTransport, type Transport } from "./transport";
-import type {
-  Chunks,
-  Cleanup,
-  Client,
-  ClientEvents,
-  EventItem,
-  Hint,
-  Integration,
-  Item,
-  Options,
-  Page,
-  SampleRates,
-  Scope,
-  Settings,
-} from "./types";
+import type { Chunks, Cleanup, Client, ClientEvents, EventItem, Hint, Integration, Item, Options, Page, SampleRates, Scope, Session, Settings } from "./types";
 import { cleanUrl } from "./urls";
 
 const MAX_BREADCRUMBS = 50;
-const IDLE_MS = 1000; // after load, before settings and the queue are fetched
-const NOT_BY_DEFAULT: (keyof SampleRates)[] = ["replay"];
+const IDLE_MS = 1000; // after load, before the chunk that keeps and settles things is fetched
+const AGAIN_MS = 30_000; // when it could not be
 
 /** What makes one build another: which integrations it has, and where its chunks are. */
 export interface Build {
-  integrations(): Integration[];
+  integrations(options: Options): Integration[];
   load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name]>;
 }
 
@@ -45,147 +32,139 @@ type Changing<T> = { -readonly [Name in keyof T]: T[Name] };
 export function createClient(options: Options, build: Build): Client {
   const dsn = parseDsn(options.dsn, options.path);
   const listeners: Listeners = {};
-  const ids = new WeakMap<object, string>(); // of what was thrown: a boundary and the window may both report it
+  const captured = new WeakMap<object, string>(); // what was thrown → id: a boundary and the window may both report it
   const scope: Changing<Scope> = { user: options.user, tags: { ...options.tags }, contexts: {}, breadcrumbs: [] };
-  const maxBreadcrumbs = (typeof options.breadcrumbs === "object" && options.breadcrumbs.max) || MAX_BREADCRUMBS;
-  let page: Page | undefined;
-  let session: SessionState | undefined;
+  let page: Page;
+  let session: Session;
+  let touch: Touch;
   let settings: Settings = {};
   let transport: Transport | undefined; // while it is enabled
   let mayPass: (event: EventItem) => boolean;
-  let stop: Cleanup = () => {};
+  let stop: Cleanup;
 
+  const now = (): number => Date.now();
+  const log: Client["log"] = (...args) => options.debug && console.debug("condev:", ...args);
+  const drop: Client["drop"] = (reason, category, quantity = 1, numbers) => transport?.drop(reason, category, quantity, numbers);
   const guard = guardWith((error) => {
-    client.log("the SDK's own error", error);
-    client.drop("sdk_error", "error");
+    log("the SDK's own error", error);
+    drop("sdk_error", "error");
   });
-
-  function emit<Name extends keyof ClientEvents>(name: Name, ...args: ClientEvents[Name]): void {
+  const emit = <Name extends keyof ClientEvents>(name: Name, ...args: ClientEvents[Name]): void =>
     listeners[name]?.forEach((listener) => guard(listener)(...args));
-  }
 
   // ── what was captured ──
 
-  function send(item: Item): void {
-    item.at ||= client.now();
-    item.n = ++client.page.sequence;
+  const send = (item: Item): void => {
+    item.at ||= now();
+    item.n = ++page.sequence;
     transport?.add(item);
-  }
+  };
 
-  function number(rate: keyof SampleRates): number {
-    // One decision for all of a page view: half of its vitals would be none.
-    return rate === "error" ? Math.random() : parseInt(client.page.id.slice(0, 8), 16) / 2 ** 32;
-  }
-
-  function isUnwanted({ exceptions = [], message = "" }: EventItem): boolean {
-    const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
-    const ignored = [...(options.ignoreErrors || []), ...(settings.ignoreErrors || [])];
-    if (texts.some((text) => text && matches(text, ignored))) return true;
+  const isUnwanted = ({ exceptions = [], message = "" }: EventItem): boolean => {
     const { stack = "", frames } = exceptions.at(-1) || {};
     const script = /([a-z-]+:\/\/[^\s()]+?):\d+:\d+/.exec(stack)?.[1] || frames?.at(-1)?.file;
-    if (!script) return false;
-    return matches(script, options.denyUrls) || Boolean(options.allowUrls && !matches(script, options.allowUrls));
-  }
+    const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
+    return (
+      texts.some((text) => text && (matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors))) ||
+      Boolean(script && (matches(script, options.denyUrls) || (options.allowUrls && !matches(script, options.allowUrls))))
+    );
+  };
 
-  const process = guard((event: EventItem, hint: Hint): void => {
-    if (isUnwanted(event)) return client.drop("ignored", "error");
-    if (!mayPass(event)) return;
-    const { count = 1 } = event;
-    if (number("error") >= client.sampleRate("error")) return client.drop("sample_rate", "error", count);
-    const passed = options.beforeSend ? guard(options.beforeSend)(event, hint) : event;
-    if (!passed) return client.drop("before_send", "error", count);
-    if (/error|white/.test(passed.kind)) session?.touch(passed.exceptions?.some(({ handled }) => handled === false) || false);
-    emit("event", passed, hint); // before it becomes text: a replay that is kept because of it names itself in it
-    send(passed);
-  });
-
-  function normal(event: Partial<EventItem>, hint: Hint, id: string): EventItem {
+  const capturedEvent = (given: Partial<EventItem>, hint: Hint, id: string): void => {
     const { activeSpan, replayId } = client;
-    const known: Partial<EventItem> = {
+    const { route } = page;
+    const event = {
       kind: "error",
       level: hint.level || "error",
       url: cleanUrl(location.href),
+      route,
+      transaction: hint.transaction || route,
+      fingerprint: hint.fingerprint,
+      trace_id: activeSpan?.traceId || page.traceId,
+      span_id: activeSpan?.spanId,
+      replay_id: replayId,
+      debug_ids: debugIdsOf(given.exceptions),
       breadcrumbs: [...scope.breadcrumbs],
-      trace_id: activeSpan?.traceId || client.page.traceId,
-    };
-    const { route } = client.page;
-    if (route) known.route = known.transaction = route;
-    if (hint.transaction) known.transaction = hint.transaction;
-    if (activeSpan) known.span_id = activeSpan.spanId;
-    if (replayId) known.replay_id = replayId;
-    if (hint.fingerprint) known.fingerprint = hint.fingerprint;
-    const debugIds = debugIdsOf(event.exceptions);
-    if (debugIds) known.debug_ids = debugIds;
-    return {
-      ...(known as EventItem),
-      ...event,
+      ...given,
       type: "event",
       id,
-      tags: { ...scope.tags, ...hint.tags, ...event.tags },
-      contexts: { ...scope.contexts, ...hint.contexts, ...event.contexts },
-      extra: { ...hint.extra, ...event.extra },
-    };
-  }
+      tags: { ...scope.tags, ...hint.tags, ...given.tags },
+      contexts: { ...scope.contexts, ...hint.contexts, ...given.contexts },
+      extra: { ...hint.extra, ...given.extra },
+    } as EventItem; // what is undefined is not sent
+    if (isUnwanted(event)) return drop("ignored", "error");
+    if (!mayPass(event)) return;
+    const { count } = event;
+    if (Math.random() >= client.sampleRate("error")) return drop("sample_rate", "error", count);
+    const passed = options.beforeSend ? guard(options.beforeSend)(event, hint) : event;
+    if (!passed) return drop("before_send", "error", count);
+    if (passed.kind === "error") session = touch(passed.exceptions?.some(({ handled }) => handled === false) || false);
+    emit("event", passed, hint); // before it becomes text: a replay that is kept because of it names itself in it
+    send(passed);
+  };
 
   // ── pages ──
 
-  function begin(url: string, route = options.routeName?.(location.href)): void {
-    const referrer = page ? page.url : cleanUrl(document.referrer);
-    page = { id: newId(), started: client.now(), url, route, referrer, title: document.title, sequence: 0, traceId: newId() };
+  const begin = (url: string, referrer: string, route = options.routeName?.(location.href)): void => {
+    session = touch();
+    page = { id: newId(), started: now(), url, route, referrer, title: document.title, sequence: 0, traceId: newId() };
     if (options.pageViews !== false) client.capture({ type: "page_view" });
-  }
+  };
 
-  const hidden = guard(() => {
+  const hidden = (): void => {
     emit("hide");
     transport?.hide();
-  });
-  const visibility = guard(() => {
-    if (document.visibilityState === "hidden") return hidden();
-    emit("show");
-    transport?.wake();
-  });
+  };
+  const wake = (): void => transport?.wake();
 
-  const whenIdle = guard(async (): Promise<void> => {
-    if (!dsn || !transport) return;
-    if (options.offline !== false) void openOffline(dsn.endpoint);
-    const found = options.settings !== false && (await fetchSettings(dsn, client.now()));
+  let timer: ReturnType<typeof setTimeout>;
+  const later = (ms: number): unknown => (timer = setTimeout(guard(settle), ms));
+
+  /** Fetches what is needed when all goes wrong, and what the server sets. */
+  async function settle(): Promise<void> {
+    if (!dsn) return;
+    const { keepFor } = await build.load("offline").catch((error: unknown) => {
+      later(AGAIN_MS);
+      throw error;
+    });
+    if (!transport) return;
+    const keeper = keepFor(client, dsn.base, dsn.key, transport);
+    transport.use(keeper);
+    const found = options.settings !== false && (await keeper.settings());
     if (!found) return;
     settings = found;
-    emit("settings", settings);
-  });
+    emit("settings", found);
+  }
 
-  const openOffline = guard(async (endpoint: string): Promise<void> => {
-    const { openQueue } = await build.load("offline");
-    const limits = typeof options.offline === "object" ? options.offline : {};
-    transport?.use(openQueue(endpoint, limits, (reason, stored) => transport?.lose(stored, reason)));
-  });
-
-  function start(): Cleanup {
-    const { integrations: wanted } = options;
-    const defaults = build.integrations();
-    const integrations = typeof wanted === "function" ? wanted(defaults) : [...defaults, ...(wanted || [])];
-    const ends = integrations.map((one) => guard(() => one.setup(client))());
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const loaded = (): void => {
-      timer = setTimeout(() => void whenIdle(), IDLE_MS);
-    };
-    if (document.readyState === "complete") loaded();
+  const start = (): Cleanup => {
+    const defaults = build.integrations(options);
+    const { integrations: wanted = [] } = options;
+    const ends = (typeof wanted === "function" ? wanted(defaults) : [...defaults, ...wanted]).map((one) => guard(() => one.setup(client))());
+    if (document.readyState === "complete") later(IDLE_MS);
     return all(
-      // On the window and not before others: who captures on these events has done so when they come here.
-      listen(window, "visibilitychange", visibility, false),
-      listen(window, "pagehide", hidden, false),
-      listen(window, "load", loaded),
-      listen(window, "online", guard(() => transport?.wake())),
-      ...ends.filter((end) => typeof end === "function"),
+      listen(window, "load", () => later(IDLE_MS)),
+      // On the window, not capturing: who captures something on these events has done so before.
+      listen(
+        window,
+        "visibilitychange",
+        guard(() => {
+          if (document.visibilityState === "hidden") return hidden();
+          emit("show");
+          wake();
+        }),
+        false,
+      ),
+      listen(window, "pagehide", guard(hidden), false),
+      listen(window, "online", guard(wake)),
       () => clearTimeout(timer),
+      ...ends.filter((end) => typeof end === "function"),
     );
-  }
+  };
 
-  function end(): void {
+  const end = (): void => {
     emit("close");
-    stop();
-    stop = () => {};
-  }
+    stop?.();
+  };
 
   const client: Client = {
     options,
@@ -194,11 +173,10 @@ export function createClient(options: Options, build: Build): Client {
     replayId: undefined,
     activeSpan: undefined,
     get page() {
-      if (!page) begin(cleanUrl(location.href));
-      return page as Page;
+      return page;
     },
     get session() {
-      return (session ||= openSession(dsn?.key || "", client.now)).current;
+      return session;
     },
     get settings() {
       return settings;
@@ -207,39 +185,41 @@ export function createClient(options: Options, build: Build): Client {
     captureException: (error, hint) => client.captureEvent(errorEvent(error, hint), { originalException: error, ...hint }),
     captureMessage: (message, level = "info", hint) => client.captureEvent({ kind: "message", message, level }, hint),
     captureEvent(event, hint = {}) {
-      const thrown = hint.originalException as object;
-      const known = thrown && typeof thrown === "object" && ids.get(thrown);
-      if (known) return known;
+      const thrown = Object(hint.originalException) as object; // what is no object gets a new one
+      const known = captured.get(thrown);
+      if (known || !transport) return known || "";
       const id = event.id || newId();
-      if (!transport) return id;
-      if (thrown && typeof thrown === "object") ids.set(thrown, id);
-      guard(() => process(normal(event, hint, id), hint))();
+      captured.set(thrown, id);
+      guard(capturedEvent)(event, hint, id);
       return id;
     },
     capture: guard((item) => {
+      const { type } = item;
       if (!transport) return;
-      if (item.type === "outcome") return transport.drop(item.reason, item.category, item.quantity, item.numbers);
-      const kind = categoryOf(item) as keyof SampleRates;
-      // A replay's session was drawn when it began.
-      if (kind !== "replay" && number(kind) >= client.sampleRate(kind)) return client.drop("sample_rate", kind as "span");
-      send(item);
+      if (type === "outcome") return drop(item.reason, item.category, item.quantity, item.numbers);
+      // One decision for all of a page view: half of its vitals would be none. A replay's session was drawn when it began.
+      const rate = type === "replay_segment" ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
+      if (drawn(page.id) < rate) send(item);
+      else drop("sample_rate", categoryOf(type));
     }),
     addBreadcrumb: guard((breadcrumb, hint) => {
       const kept = options.beforeBreadcrumb ? options.beforeBreadcrumb(breadcrumb, hint) : breadcrumb;
+      const { max = MAX_BREADCRUMBS } = Object(options.breadcrumbs) as { max?: number };
       if (!kept || !transport) return;
-      scope.breadcrumbs.push({ at: client.now(), ...kept });
-      if (scope.breadcrumbs.length > maxBreadcrumbs) scope.breadcrumbs.shift();
+      if (scope.breadcrumbs.push({ at: now(), ...kept }) > max) scope.breadcrumbs.shift();
     }),
-    drop: (reason, category, quantity = 1, numbers) => transport?.drop(reason, category, quantity, numbers),
+    drop,
 
     startPageView(url, route) {
-      emit("leave", client.page);
-      transport?.seal();
-      session?.touch();
-      begin(url, route);
-      emit("pageview", client.page);
+      if (!transport) return;
+      emit("leave", page);
+      transport.seal();
+      begin(url, page.url, route);
+      emit("pageview", page);
     },
-    setRoute: (route) => void (client.page.route = route),
+    setRoute(route) {
+      if (page) page.route = route;
+    },
     setUser(user) {
       transport?.seal();
       scope.user = user;
@@ -249,8 +229,7 @@ export function createClient(options: Options, build: Build): Client {
       scope.tags = { ...scope.tags, [name]: value };
     },
     setContext(name, context) {
-      const { [name]: _, ...others } = scope.contexts;
-      scope.contexts = context ? { ...others, [name]: context } : others;
+      scope.contexts = { ...scope.contexts, [name]: context as object };
     },
 
     on(name, listener) {
@@ -258,15 +237,13 @@ export function createClient(options: Options, build: Build): Client {
       set.add(listener);
       return () => set.delete(listener);
     },
-    sampleRate: (kind) => settings.sampleRates?.[kind] ?? options.sampleRates?.[kind] ?? (NOT_BY_DEFAULT.includes(kind) ? 0 : 1),
-    now: Date.now,
+    sampleRate: (kind) => settings.sampleRates?.[kind] ?? options.sampleRates?.[kind] ?? (kind === "replay" ? 0 : 1),
+    now,
     guard,
-    log(...args) {
-      if (options.debug) console.debug("condev:", ...args);
-    },
-    load: (chunk) => build.load(chunk),
+    log,
+    load: build.load,
 
-    flush: (timeout = 2000) => transport?.flush(timeout) || Promise.resolve(true),
+    flush: async (timeout = 2000) => transport?.flush(timeout) ?? true,
     async close(timeout) {
       end();
       const done = await client.flush(timeout);
@@ -275,31 +252,31 @@ export function createClient(options: Options, build: Build): Client {
     },
     enable() {
       if (transport || !dsn || typeof document === "undefined") return;
-      settings = knownSettings(dsn);
-      session = openSession(dsn.key, client.now);
+      settings = knownSettings(dsn.key);
+      touch = openSession(dsn.key, now);
       transport = createTransport(client, dsn.endpoint);
       mayPass = floodGuard(client);
-      page = undefined;
-      void client.page;
+      begin(cleanUrl(location.href), cleanUrl(document.referrer));
       stop = start();
     },
     disable() {
       end();
       transport?.discard();
       transport = undefined;
-      session?.forget();
-      if (dsn) forgetSettings(dsn);
+      for (const what of ["session", "settings"]) keep(dsn?.key || "", what, undefined);
     },
   };
 
-  if (!dsn) client.log(`"${options.dsn}" is no DSN`);
+  if (!dsn) log(`"${options.dsn}" is no DSN`);
   if (options.enabled !== false && !objects(options)) guard(client.enable)();
   return client;
 }
 
+/** 0 to 1, the same for the same id. */
+export const drawn = (id: string): number => parseInt(id.slice(0, 8), 16) / 2 ** 32;
+
 /** The user's signals, where the page wants them heeded. `enable()` is a consent that stands above them. */
-function objects({ respectDoNotTrack, respectGlobalPrivacyControl }: Options): boolean {
-  if (typeof navigator === "undefined") return false;
-  const { doNotTrack, globalPrivacyControl } = navigator as { doNotTrack?: string | null; globalPrivacyControl?: boolean };
-  return Boolean((respectDoNotTrack && doNotTrack === "1") || (respectGlobalPrivacyControl && globalPrivacyControl));
+function objects({ respectDoNotTrack, respectGlobalPrivacyControl }: Options): unknown {
+  const { doNotTrack, globalPrivacyControl } = (globalThis.navigator || {}) as Navigator & { doNotTrack?: string; globalPrivacyControl?: boolean };
+  return (respectDoNotTrack && doNotTrack === "1") || (respectGlobalPrivacyControl && globalPrivacyControl);
 }

@@ -3,22 +3,25 @@ import { clicks } from "./integrations/breadcrumbs";
 import { consoleCalls } from "./integrations/console";
 import { csp } from "./integrations/csp";
 import { errors } from "./integrations/errors";
+import { performanceChunk, replayChunk } from "./integrations/lazy";
 import { navigation } from "./integrations/navigation";
+import { replay } from "./integrations/replay";
 import { requests } from "./integrations/requests";
 import { resources } from "./integrations/resources";
 import { whiteScreen } from "./integrations/whitescreen";
 import type { Integration, Options } from "./types";
 
 export function defaultIntegrations(options: Options): Integration[] {
-  const { errors: uncaught, resourceErrors, csp: violations, consoleErrors, breadcrumbs, requests: calls, whiteScreen: white } = options;
   return [
-    uncaught !== false && errors,
-    resourceErrors !== false && resources,
-    violations !== false && csp,
-    breadcrumbs !== false && clicks,
+    options.errors !== false && errors,
+    options.resourceErrors !== false && resources,
+    options.csp !== false && csp,
+    options.requests !== false && requests,
+    clicks,
     navigation,
-    calls !== false && requests,
-    consoleErrors && consoleCalls,
-    white !== false && whiteScreen(),
+    consoleCalls,
+    options.whiteScreen !== false && whiteScreen(),
+    options.performance !== false && performanceChunk,
+    options.replay !== false && replayChunk,
   ].filter((one) => typeof one === "object");
 }

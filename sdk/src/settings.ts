@@ -1,5 +1,4 @@
 /** What the server sets for the project, over the page's options: asked for once, kept for a while, per project. */
-import type { Dsn } from "./dsn";
 import { keep, recall } from "./storage";
 import type { Settings } from "./types";
 
@@ -12,29 +11,21 @@ interface Kept {
 
 /** The wire's names. */
 interface Answer {
-  data?: { replayEnabled?: boolean; sdk?: { replay?: boolean; sample_rates?: Settings["sampleRates"]; ignoreErrors?: string[] } };
+  data?: { sdk?: { replay?: boolean; sample_rates?: Settings["sampleRates"]; ignoreErrors?: string[] } };
 }
 
 /** What was set the last time. It holds until the server says otherwise: sampling is decided before it can. */
-export function knownSettings({ key }: Dsn): Settings {
-  return recall<Kept>(key, "settings")?.settings || {};
-}
-
-export const forgetSettings = ({ key }: Dsn): void => keep(key, "settings", undefined);
+export const knownSettings = (key: string): Settings => recall<Kept>(key, "settings")?.settings || {};
 
 /** What is set now; undefined when what is known is fresh, or the server gives no answer. */
-export async function fetchSettings({ base, key }: Dsn, now: number): Promise<Settings | undefined> {
+export async function fetchSettings(base: string, key: string, now: number): Promise<Settings | undefined> {
   const age = now - (recall<Kept>(key, "settings")?.at || 0);
   if (age >= 0 && age < MAX_AGE) return undefined;
   const answer = await fetch(`${base}/app-config?appId=${key}&v=2`, { credentials: "omit" });
   if (!answer.ok) return undefined;
   const { data } = (await answer.json()) as Answer;
-  const { sample_rates: sampleRates, ignoreErrors, replay = data?.replayEnabled } = data?.sdk || {};
-  const settings: Settings = {
-    ...(replay !== undefined && { replay }),
-    ...(sampleRates && { sampleRates }),
-    ...(ignoreErrors && { ignoreErrors }),
-  };
+  const { sample_rates: sampleRates, ...others } = data?.sdk || {};
+  const settings: Settings = { ...others, ...(sampleRates && { sampleRates }) };
   keep(key, "settings", { at: now, settings });
   return settings;
 }

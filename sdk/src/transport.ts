@@ -1,11 +1,9 @@
 /**
- * From captured items to accepted requests: errors at once, the rest in batches; what cannot be delivered now is kept,
- * on disk where there is one, and tried again. Each item is delivered once (the server knows envelopes and events by
- * their ids), or reported as dropped.
+ * From captured items to accepted requests: errors at once, the rest in batches, again when it did not work. What
+ * outlives the page, and what is given up, is the keeper's, which comes with a chunk (sdk/src/offline).
  */
-import { lineOf, type Line, obituary, pack, SDK, stamped } from "./envelope";
-import { countOutcomes } from "./outcomes";
-import type { Category, Client, DropReason, Item, OfflineQueue, Stored } from "./types";
+import { categoryOf, type Line, lineOf, pack, SDK } from "./envelope";
+import type { Category, Client, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
 
 const BATCH_MS = 5000;
 const BATCH_SIZE = 30_000; // characters: then a batch does not wait
@@ -15,290 +13,224 @@ const KEEPALIVE = 60_000; // browsers allow a page 65,536 bytes in all, and head
 const MAX_WAITING = 500_000; // characters in memory
 const FIRST_RETRY = 1000;
 const LAST_RETRY = 300_000;
-const BEACON_TYPE = "text/plain;charset=UTF-8"; // a content type that no CORS preflight asks about
+const RATE_LIMIT = 60; // seconds, when the server says no number
+const TYPE = "text/plain;charset=UTF-8"; // a content type that no CORS preflight asks about
 /** The server's names for what it limits, where they are others. */
-const LIMITED: Record<string, Category> = { transaction: "span", session: "page_view" };
+const LIMITED: Record<string, string> = { transaction: "span", session: "page_view" };
 
-interface Answer {
-  status: number;
-  retryAfter?: number;
-  categories?: string[];
-}
-
-interface Sending {
-  /** Bytes of the keepalive budget; 0 while it is being compressed, and for usual requests. */
-  kept: number;
-  /** It was handed to the browser. */
-  begun: boolean;
-}
-
-export interface Transport {
+export interface Transport extends Sender {
   add(item: Item): void;
-  drop(reason: DropReason, category: Category, quantity: number, numbers?: number[]): void;
   /** Close what was gathered so far under the present page view, user and tags. */
   seal(): void;
   /** The page may be gone after this. */
   hide(): void;
   /** Try now what waits: the network, or the page, is back. */
   wake(): void;
-  use(queue: OfflineQueue): void;
-  /** Report what the queue on disk gave up. */
-  lose(envelope: Stored, reason: DropReason): void;
+  use(keeper: Keeper): void;
   flush(timeout: number): Promise<boolean>;
   /** Forget everything. */
   discard(): void;
 }
 
 export function createTransport(client: Client, endpoint: string): Transport {
-  const outcomes = countOutcomes();
   const url = `${endpoint}?sdk=${SDK.name}/${SDK.version}`;
-  const sending = new Map<Stored, Sending>();
-  const onDisk = new Set<string>();
-  const limits: Partial<Record<Category | "all", number>> = {};
+  /** What is on its way: the bytes it takes of the keepalive budget, undefined while it is being compressed. */
+  const sending = new Map<Stored, number | undefined>();
+  const limits: Record<string, number> = {};
+  const lost: Parameters<Keeper["lost"]>[] = []; // before the keeper came
+  let outcomes: Record<string, OutcomeItem> = {};
   let lines: Line[] = [];
   let size = 0;
-  let waiting: Stored[] = []; // sent or not, until it is accepted
-  let queue: OfflineQueue | undefined;
+  let waiting: Stored[] = [];
+  let keeper: Keeper | undefined;
   let failures = 0;
   let retryAt = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let due = Infinity; // when the timer fires
-  let watchers: (() => void)[] = [];
+  let due = 0; // when the timer fires
+  let idle: (() => void)[] = [];
 
-  const importance = ({ counts }: Stored): Category => counts[0]?.[0] || "outcome";
-  const limitedUntil = (envelope: Stored): number => Math.max(limits[importance(envelope)] || 0, limits.all || 0);
+  const most = ({ numbers }: Stored): Item["type"] => Object.keys(numbers)[0] as Item["type"];
+  const limitedUntil = (envelope: Stored): number => Math.max(limits[categoryOf(most(envelope))] || 0, limits["all"] || 0);
   const blockedUntil = (envelope: Stored): number => Math.max(limitedUntil(envelope), retryAt);
 
-  // ── gathering ──
+  const schedule = (delay: number): void => {
+    const at = client.now() + delay;
+    if (timer && at >= due) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(tick, delay);
+  };
+  const tick = client.guard((): void => {
+    timer = undefined;
+    // While nothing can be sent, what is not urgent gathers: each envelope has a header.
+    const wait = retryAt - client.now();
+    if (wait > 0 && lines[0] && size < BATCH_SIZE && !lines.some(({ type }) => type === "event")) return schedule(wait);
+    seal();
+    pump();
+  });
 
-  function add(item: Item): void {
-    const line = lineOf(item);
-    const n = item.n ? [item.n] : [];
-    if (!line) return drop("too_large", "error", 1, n);
-    lines.push(line);
-    size += line.text.length;
-    // In the next turn, so that a burst is one request.
-    schedule(line.category === "error" || line.category === "replay" || size > BATCH_SIZE ? 0 : BATCH_MS);
-  }
-
-  function drop(reason: DropReason, category: Category, quantity: number, numbers?: number[]): void {
-    outcomes.add(reason, category, quantity, numbers);
+  const drop: Sender["drop"] = (reason, category, quantity, numbers = []) => {
+    const outcome = (outcomes[reason + category] ||= { type: "outcome", at: client.now(), reason, category, quantity: 0, numbers: [] });
+    outcome.quantity += quantity;
+    outcome.numbers?.push(...numbers);
     schedule(BATCH_MS);
-  }
+  };
 
-  function seal(): void {
-    for (const item of outcomes.take(client.now())) lines.push({ category: "outcome", n: undefined, text: JSON.stringify(item) });
-    if (!lines[0]) return;
+  const seal = (): void => {
+    lines.push(...Object.values(outcomes).map(lineOf));
+    outcomes = {};
     waiting.push(...pack(client, lines));
     lines = [];
     size = 0;
-    shed();
-  }
-
-  /** Bounds what is kept in memory. What is on disk is not lost by it. */
-  function shed(): void {
-    let total = waiting.reduce((sum, { body }) => sum + body.length, 0);
-    const unimportant = waiting.filter((one) => importance(one) !== "error");
-    for (const envelope of [...unimportant, ...waiting]) {
-      if (total <= MAX_WAITING) return;
-      if (sending.has(envelope) || !waiting.includes(envelope)) continue;
-      total -= envelope.body.length;
-      if (onDisk.has(envelope.id)) forget(envelope);
-      else lose(envelope, failures ? "network_error" : limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
-    }
-  }
-
-  function forget(envelope: Stored): void {
-    waiting = waiting.filter((one) => one !== envelope);
-  }
-
-  function lose(envelope: Stored, reason: DropReason): void {
-    forget(envelope);
-    // What only tells of drops is not mourned in turn.
-    if (!envelope.counts[0]) return;
-    waiting.push(obituary(envelope, reason, client.now()));
-    schedule(0);
-  }
-
-  // ── sending ──
-
-  function schedule(delay: number): void {
-    const at = client.now() + delay;
-    if (at >= due && timer !== undefined) return;
-    clearTimeout(timer);
-    due = at;
-    timer = setTimeout(
-      client.guard(() => {
-        timer = undefined;
-        // While nothing can be sent, what is not urgent gathers: an envelope has a header of its own.
-        const wait = retryAt - client.now();
-        if (wait > 0 && lines[0] && size < BATCH_SIZE && !lines.some(({ category }) => category === "error")) return schedule(wait);
-        seal();
-        pump();
-      }),
-      delay,
-    );
-  }
+    if (waiting.reduce((sum, { body }) => sum + body.length, 0) > MAX_WAITING) keeper?.full();
+  };
 
   /** One request at a time: what is captured meanwhile goes together in the next one. */
-  function pump(): void {
-    if (!waiting[0]) for (const tell of watchers.splice(0)) tell();
-    if (sending.size) return;
+  const pump = (): void => {
+    if (!waiting[0]) idle.splice(0).forEach((tell) => tell());
+    if (failures) waiting.forEach((envelope) => keeper?.keep(envelope));
+    if (sending.size || !waiting[0]) return;
     const now = client.now();
     const open = waiting.filter((one) => blockedUntil(one) <= now);
-    const next = open.find((one) => importance(one) === "error") || open[0];
-    if (next) void post(next)?.then(pump);
-    else if (waiting[0]) schedule(Math.min(...waiting.map(blockedUntil)) - now);
-    if (failures) for (const envelope of waiting) persist(envelope);
-  }
+    const next = open.find((one) => most(one) === "event") || open[0];
+    if (next) void post(next);
+    else schedule(Math.min(...waiting.map(blockedUntil)) - now);
+  };
 
-  /** Resolves when the request ended, whatever came of it; true when the envelope is done with. */
   const post = client.guard(async (envelope: Stored, last?: boolean): Promise<boolean> => {
-    const state: Sending = { kept: 0, begun: false };
-    sending.set(envelope, state);
-    try {
-      const text = stamped(envelope, client.now());
-      let body = new Blob([text], { type: BEACON_TYPE });
-      let to = url;
-      if (!last && body.size > ZIP_FROM && typeof CompressionStream === "function") {
-        body = await zip(body);
-        if (sending.get(envelope) !== state) return false; // the page was hidden meanwhile, and it is on its way
-        to += "&enc=gzip";
-      }
-      state.begun = true;
-      if (body.size <= room()) state.kept = body.size;
-      const answer = await request(to, body, state.kept > 0, last);
-      return conclude(envelope, answer);
-    } finally {
-      if (sending.get(envelope) === state) sending.delete(envelope);
-    }
+    const text = new Blob([envelope.body.replace(/"sent_at":\d+/, `"sent_at":${client.now()}`)], { type: TYPE });
+    sending.set(envelope, undefined);
+    const zipped = !last && text.size > ZIP_FROM ? await zip(text) : undefined;
+    // The page was hidden meanwhile, and it is on its way.
+    if (sending.get(envelope) !== undefined) return false;
+    const body = zipped || text;
+    const keepalive = body.size <= room();
+    sending.set(envelope, keepalive ? body.size : 0);
+    const answer = await request(zipped ? `${url}&enc=gzip` : url, body, keepalive, last);
+    sending.delete(envelope);
+    const done = conclude(envelope, answer);
+    pump();
+    return done;
   });
 
-  function room(): number {
+  const room = (): number => {
     let left = KEEPALIVE;
-    for (const { kept } of sending.values()) left -= kept;
+    sending.forEach((bytes = 0) => (left -= bytes));
     return left;
-  }
+  };
 
-  function conclude(envelope: Stored, { status, retryAfter, categories }: Answer): boolean {
+  const conclude = (envelope: Stored, [status, retryAfter, categories]: Answer): boolean => {
+    const now = client.now();
     if (status === 429) {
-      const until = client.now() + (retryAfter || 60) * 1000;
-      for (const name of categories?.[0] ? categories : ["all"]) limits[LIMITED[name] || (name as Category)] = until;
-      persist(envelope);
+      for (const name of categories?.[0] ? categories : ["all"]) limits[LIMITED[name] || name] = now + (retryAfter || RATE_LIMIT) * 1000;
+      keeper?.keep(envelope);
       return false;
     }
-    if (status >= 500 || status === 408 || status < 200) {
-      failures++;
-      retryAt = client.now() + Math.min(FIRST_RETRY * 2 ** failures, LAST_RETRY) * (0.5 + Math.random() / 2);
+    if (status >= 500 || status === 408 || !status) {
       client.log("not sent, will be tried again", status, envelope.id);
-      persist(envelope);
+      retryAt = now + Math.min(FIRST_RETRY * 2 ** failures++, LAST_RETRY) * (0.5 + Math.random());
       return false;
     }
+    waiting = waiting.filter((one) => one !== envelope);
     if (status >= 400) {
       client.log("refused for good", status, envelope.id);
       lose(envelope, status === 413 ? "too_large" : "send_error");
-    } else {
-      forget(envelope);
-      const recovered = failures;
+    } else if (failures) {
       failures = retryAt = 0;
-      if (recovered) drain();
+      keeper?.drain();
     }
-    if (onDisk.delete(envelope.id)) void client.guard(() => queue?.delete(envelope.id))();
+    keeper?.done(envelope);
     return true;
-  }
+  };
 
-  // ── what outlives the page ──
-
-  const persist = client.guard(async (envelope: Stored): Promise<void> => {
-    if (!queue || onDisk.has(envelope.id)) return;
-    onDisk.add(envelope.id);
-    if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
-  });
-
-  const drain = client.guard((): Promise<void> | undefined =>
-    queue?.drain(async (envelope) => {
-      if (waiting.some(({ id }) => id === envelope.id)) return true; // this tab's own, and tried by pump()
-      if (blockedUntil(envelope) > client.now()) return false;
-      onDisk.add(envelope.id);
-      const done = await post(envelope);
-      pump();
-      return Boolean(done);
-    }),
-  );
-
-  function hide(): void {
-    seal();
-    const errorsFirst = [...waiting].sort((a, b) => Number(importance(b) === "error") - Number(importance(a) === "error"));
-    for (const envelope of errorsFirst) {
-      const state = sending.get(envelope);
-      // Nobody will be here to hear that it failed: an error is worth a second copy, which the server knows by its id.
-      if (failures || importance(envelope) === "error" || envelope.body.length > room()) persist(envelope);
-      const until = queue ? blockedUntil(envelope) : limitedUntil(envelope);
-      if (!state?.begun && until <= client.now()) void post(envelope, true)?.then(pump);
-    }
-  }
+  const lose: Keeper["lost"] = (...what) => {
+    if (keeper) keeper.lost(...what);
+    else lost.push(what);
+  };
 
   return {
-    add,
+    add(item) {
+      const line = lineOf(item);
+      if (!line.text) return drop("too_large", "error", 1, [item.n as number]);
+      lines.push(line);
+      size += line.text.length;
+      // In the next turn, so that a burst is one request; after the last turn, now.
+      if (document.visibilityState === "hidden") queueMicrotask(client.guard(() => hide()));
+      schedule(/event|replay/.test(line.type) || size > BATCH_SIZE ? 0 : BATCH_MS);
+    },
     drop,
     seal,
+    post,
+    blockedUntil,
+    waiting: () => waiting,
+    push(envelope) {
+      waiting.push(envelope);
+      schedule(0);
+    },
     hide,
-    lose,
     wake() {
       retryAt = 0;
       pump();
-      drain();
+      keeper?.drain();
     },
-    use(opened) {
-      queue = opened;
+    use(found) {
+      keeper = found;
+      for (const what of lost) keeper.lost(...what);
       pump();
-      drain();
+      keeper.drain();
     },
     flush(timeout) {
       seal();
       retryAt = 0;
       return new Promise((resolve) => {
-        const end = (done: boolean) => (): void => {
+        const limit = setTimeout(() => resolve(false), timeout);
+        idle.push(() => {
           clearTimeout(limit);
-          resolve(done);
-        };
-        const limit = setTimeout(end(false), timeout);
-        watchers.push(end(true));
+          resolve(true);
+        });
         pump();
       });
     },
     discard() {
       clearTimeout(timer);
-      timer = undefined;
-      lines = [];
-      waiting = [];
-      sending.clear();
-      void client.guard(() => queue?.clear())();
+      waiting = lines = [];
+      keeper?.clear();
     },
   };
+
+  function hide(): void {
+    seal();
+    for (const envelope of [...waiting].sort((a, b) => Number(most(b) === "event") - Number(most(a) === "event"))) {
+      // Nobody will be here to hear that it failed: an error is worth a second copy, which the server knows by its id.
+      if (failures || most(envelope) === "event" || envelope.body.length > room()) keeper?.keep(envelope);
+      const until = keeper ? blockedUntil(envelope) : limitedUntil(envelope);
+      if (sending.get(envelope) === undefined && until <= client.now()) void post(envelope, true);
+    }
+  }
 }
 
-const zip = async (body: Blob): Promise<Blob> =>
-  new Blob([await new Response(body.stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer()], { type: BEACON_TYPE });
+/** Undefined where the browser cannot. */
+async function zip(body: Blob): Promise<Blob | undefined> {
+  try {
+    return new Blob([await new Response(body.stream().pipeThrough(new CompressionStream("gzip"))).blob()], { type: TYPE });
+  } catch {
+    return undefined;
+  }
+}
+
+type Answer = [status: number, retryAfter?: number | undefined, categories?: string[] | undefined];
 
 async function request(url: string, body: Blob, keepalive: boolean, last?: boolean): Promise<Answer> {
   // Firefox had no keepalive until 2024.
-  if (last && !("keepalive" in Request.prototype)) return { status: navigator.sendBeacon(url, body) ? 202 : 0 };
+  if (last && !("keepalive" in Request.prototype)) return [navigator.sendBeacon(url, body) ? 202 : 0];
   try {
-    const answer = await fetch(url, {
-      method: "POST",
-      body,
-      keepalive,
-      credentials: "omit",
-      ...(AbortSignal.timeout && { signal: AbortSignal.timeout(TIMEOUT) }),
-    });
-    const { status } = answer;
-    if (status !== 429) return { status };
-    // The header is for those that the server lets read it; the body says the same.
+    const signal = AbortSignal.timeout?.(TIMEOUT);
+    const answer = await fetch(url, { method: "POST", body, keepalive, credentials: "omit", ...(signal && { signal }) });
+    if (answer.status !== 429) return [answer.status];
+    // The body says what the header does, which a server need not let scripts read.
     const said = (await answer.json().catch(() => ({}))) as { retry_after?: number; categories?: string[] };
-    const retryAfter = said.retry_after || Number(answer.headers.get("Retry-After"));
-    return { status, retryAfter, ...(said.categories && { categories: said.categories }) };
+    return [429, said.retry_after || Number(answer.headers.get("Retry-After")), said.categories];
   } catch {
-    return { status: 0 }; // no network, no answer in time, or no room for keepalive: told apart by nothing
+    return [0]; // no network, no answer in time, or no room for keepalive: nothing tells them apart
   }
 }

@@ -1,117 +1,76 @@
 /**
- * Envelopes that wait for a better time, in IndexedDB: bounded in bytes and age, emptied by one tab at a time. A
- * database is of one DSN, so that nothing is ever sent to another project. Where there is none, nothing is kept.
+ * What could not be sent at once: kept on disk where there is one, sent later, and told of when it was given up. Loaded
+ * when the page is idle, with what else is not needed before: the project's settings.
  */
-import type { DropReason, OfflineOptions, OfflineQueue, Stored } from "../types";
+import { categoryOf } from "../envelope";
+import { newId } from "../ids";
+import { fetchSettings } from "../settings";
+import type { Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
+import { openQueue } from "./queue";
 
-const MAX_BYTES = 2_000_000; // characters; some 400 errors
-const MAX_AGE = 24 * 3_600_000; // the server takes a later event's time for wrong
-const STORE = "envelopes";
+const MAX_WAITING = 250_000; // characters in memory, after there were twice as many
 
-export function openQueue(
-  dsn: string,
-  { maxBytes = MAX_BYTES, maxAge = MAX_AGE }: OfflineOptions,
-  dropped: (reason: DropReason, stored: Stored) => void,
-): OfflineQueue {
-  const name = `condev:${dsn}`;
-  // Opened at once: while a page goes away there is no time for it.
-  const opening = open(name);
-  let database: IDBDatabase | undefined;
-  let size = 0; // as far as this tab knows
-  let turn: Promise<void> | undefined;
-  void opening.then((opened) => (database = opened));
+export function keepFor(client: Client, base: string, key: string, sender: Sender): Keeper {
+  const { offline } = client.options;
+  const queue = openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => keeper.lost(stored, reason));
+  const onDisk = new Set<string>();
 
-  const change = async <T>(work: (store: IDBObjectStore) => IDBRequest<T> | void, fallback: T): Promise<T> => {
-    const at = database || (await opening);
-    return at ? transact(at, work, fallback) : fallback;
-  };
+  const keeper: Keeper = {
+    keep: client.guard(async (envelope): Promise<void> => {
+      if (onDisk.has(envelope.id) || offline === false) return;
+      onDisk.add(envelope.id);
+      if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
+    }),
 
-  /** What is there, the oldest first. What is too old, or too much, is taken out; a transaction sees to it that it is told once. */
-  async function look(): Promise<Stored[]> {
-    const out: [DropReason, Stored][] = [];
-    let kept: Stored[] = [];
-    await change<unknown>((store) => {
-      const all = store.getAll() as IDBRequest<Stored[]>;
-      all.onsuccess = () => {
-        const now = Date.now();
-        const errorsLast = all.result.sort((a, b) => Number(isError(a)) - Number(isError(b)) || a.at - b.at);
-        size = errorsLast.reduce((sum, { body }) => sum + body.length, 0);
-        for (const stored of errorsLast) {
-          const reason = now - stored.at > maxAge ? "too_old" : size > maxBytes ? "queue_overflow" : "";
-          if (!reason) {
-            kept.push(stored);
-            continue;
-          }
-          size -= stored.body.length;
-          store.delete(stored.id);
-          out.push([reason, stored]);
-        }
-      };
-    }, undefined).catch(() => {
-      // The transaction was undone, and the next look finds the same.
-      out.length = 0;
-      kept = [];
-    });
-    for (const [reason, stored] of out) dropped(reason, stored);
-    return kept.sort((a, b) => a.at - b.at);
-  }
+    done: client.guard(async ({ id }): Promise<void> => {
+      if (onDisk.delete(id)) await queue.delete(id);
+    }),
 
-  async function round(send: (stored: Stored) => Promise<boolean>): Promise<void> {
-    for (const stored of await look()) if (!(await send(stored))) return;
-  }
-
-  return {
-    async put(stored) {
-      size += stored.body.length;
-      const done = await change<unknown>((store) => store.put(stored), false).then(
-        (key) => key !== false,
-        () => false,
-      );
-      if (size > maxBytes) await look();
-      return done;
+    lost(envelope, reason) {
+      // What only tells of drops is not mourned in turn.
+      if (!("outcome" in envelope.numbers) || Object.keys(envelope.numbers).length > 1) sender.push(obituary(envelope, reason, client.now()));
     },
-    async delete(id) {
-      await change((store) => store.delete(id), undefined).catch(() => {
-        // It stays, and is sent once more: the server knows it by its id.
+
+    full() {
+      const waiting = sender.waiting();
+      let size = waiting.reduce((sum, { body }) => sum + body.length, 0);
+      const errorsLast = [...waiting].sort((a, b) => Number("event" in a.numbers) - Number("event" in b.numbers));
+      for (const envelope of errorsLast) {
+        if (size <= MAX_WAITING) return;
+        size -= envelope.body.length;
+        waiting.splice(waiting.indexOf(envelope), 1);
+        // What is on disk is only forgotten here.
+        if (!onDisk.has(envelope.id)) keeper.lost(envelope, sender.blockedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
+      }
+    },
+
+    drain: client.guard((): Promise<void> | undefined => {
+      if (offline === false) return undefined;
+      return queue.drain(async (envelope) => {
+        if (sender.waiting().some(({ id }) => id === envelope.id)) return true; // this tab's own, which it tries by itself
+        if (sender.blockedUntil(envelope) > client.now()) return false;
+        onDisk.add(envelope.id);
+        return Boolean(await sender.post(envelope));
       });
-    },
-    drain(send) {
-      // A tab that waits for its turn goes on where one that was closed stopped.
-      const locks = navigator.locks as LockManager | undefined;
-      turn ||= (locks ? locks.request(name, () => round(send)) : round(send)).finally(() => (turn = undefined));
-      return turn;
-    },
-    async clear() {
-      await change((store) => store.clear(), undefined);
-    },
+    }),
+
+    settings: () => fetchSettings(base, key, client.now()),
+
+    clear: client.guard(() => queue.clear()),
   };
+  return keeper;
 }
 
-const isError = ({ counts }: Stored): boolean => counts[0]?.[0] === "error";
-
-function open(name: string): Promise<IDBDatabase | undefined> {
-  return new Promise((resolve) => {
-    const none = (): void => resolve(undefined);
-    try {
-      const request = indexedDB.open(name, 1);
-      request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id" });
-      request.onerror = none;
-      request.onblocked = none;
-      request.onsuccess = () => resolve(request.result);
-    } catch {
-      none(); // there is no IndexedDB, or it is forbidden here
-    }
-  });
-}
-
-/** Resolves when it is on disk. */
-function transact<T>(database: IDBDatabase, work: (store: IDBObjectStore) => IDBRequest<T> | void, fallback: T): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const transaction = database.transaction(STORE, "readwrite");
-    const request = work(transaction.objectStore(STORE));
-    transaction.oncomplete = () => resolve(request ? request.result : fallback);
-    transaction.onabort = transaction.onerror = () => reject(transaction.error);
-    // A page that goes away is not there to finish it.
-    if (request) transaction.commit?.();
-  });
+/** An envelope of the same page view that says what was not sent of it. */
+function obituary({ id: lostId, body, numbers }: Stored, reason: DropReason, at: number): Stored {
+  const [header = "", ...items] = body.split("\n");
+  const id = newId();
+  const lines = [header.replace(lostId, id).replace(/"has":\[[^\]]*\]/, '"has":["outcome"]')];
+  for (const [type, given] of Object.entries(numbers)) {
+    if (type === "outcome") continue;
+    const outcome: OutcomeItem = { type: "outcome", at, reason, category: categoryOf(type as Item["type"]), quantity: given.length, numbers: given };
+    lines.push(JSON.stringify(outcome));
+  }
+  lines.push(...items.filter((item) => item.startsWith('{"type":"outcome"')));
+  return { id, at, body: lines.join("\n"), numbers: { outcome: [] } };
 }

@@ -1,0 +1,25 @@
+/** The npm package: everything, with its chunks loaded by the page's own bundler. */
+import { initWith } from "./api";
+import type { Build } from "./client";
+import { defaultIntegrations } from "./defaults";
+import type { Client, Options } from "./types";
+
+export * from "./api";
+export { getClient } from "./current";
+export { checkWhiteScreen } from "./integrations/whitescreen";
+export { startReplay } from "./integrations/lazy";
+export type * from "./types";
+
+const build: Build = {
+  integrations: defaultIntegrations,
+  load: (chunk) => chunks[chunk]() as never,
+};
+const chunks = {
+  vitals: () => import("./vitals"),
+  work: () => import("./vitals/work"),
+  replay: () => import("./replay"),
+  offline: () => import("./offline"),
+};
+
+/** Reports what happens in this page from now on. */
+export const init = (options: Options): Client => initWith(options, build);
