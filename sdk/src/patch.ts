@@ -17,7 +17,7 @@ export function patch<T extends object>(client: Pick<Client, "guard">, target: T
     apply(fn, self, args) {
       const after = active && watch(args, self);
       const result: unknown = Reflect.apply(fn, self, args);
-      return (after && after(result)) ?? result;
+      return after ? (after(result) ?? result) : result;
     },
   });
   Reflect.set(target, name, patched); // false, not an error, where a page has frozen it

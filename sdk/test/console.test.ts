@@ -23,7 +23,7 @@ test("calls become breadcrumbs, and reach the console with what they were given"
   start();
   const state = { user: { token: "secret" } };
   console.warn("stock", 3, state, undefined, new TypeError("low"));
-  expect(client.crumbs).toEqual([{ category: "console", level: "warning", message: "stock 3 [object Object] undefined TypeError: low" }]);
+  expect(client.crumbs).toEqual([{ category: "console", level: "warning", message: "stock 3 Object undefined TypeError: low" }]);
   expect(spy).toHaveBeenCalledWith("stock", 3, state, undefined, expect.any(TypeError));
   expect(client.events).toEqual([]);
 });

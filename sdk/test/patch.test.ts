@@ -1,5 +1,10 @@
 import { expect, test, vi } from "vitest";
-import { listen, patch } from "../src/patch";
+import { listen, patch as patchFor, type Watcher } from "../src/patch";
+import type { Cleanup } from "../src/types";
+import { recorder } from "./recorder";
+
+const client = recorder();
+const patch = <T extends object>(target: T, name: keyof T, watcher: Watcher): Cleanup => patchFor(client, target, name, watcher);
 
 function target(): { f: (a: number) => number; g?: () => void } {
   return { f: (a) => a + 1 };
@@ -19,7 +24,7 @@ test("sees arguments and results, keeps both, and the function's name, length an
 });
 
 test("a native function still looks native", () => {
-  const undo = patch(window, "parseInt" as never, () => {});
+  const undo = patch(window as unknown as { parseInt: () => void }, "parseInt", () => {});
   expect(Function.prototype.toString.call((window as unknown as { parseInt: () => void }).parseInt)).toContain("[native code]");
   undo();
 });
@@ -86,4 +91,13 @@ test("listen returns what takes the listener away", () => {
   off();
   window.dispatchEvent(new Event("custom"));
   expect(heard).toHaveBeenCalledTimes(1);
+});
+
+test("what the watcher throws does not reach the page", () => {
+  const on = target();
+  patch(on, "f", () => {
+    throw new Error("ours");
+  });
+  expect(on.f(1)).toBe(2);
+  expect(client.failures).toHaveLength(1);
 });

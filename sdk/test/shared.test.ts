@@ -51,7 +51,7 @@ describe("selectorOf", () => {
     const root = host.attachShadow({ mode: "open" });
     root.innerHTML = "<p>text</p>";
     expect(selectorOf(root.querySelector("p")?.firstChild)).toBe("html > body > my-cart > p");
-    expect(selectorOf(window)).toBe("Window");
+    expect(selectorOf(document)).toBe("Document");
     expect(selectorOf(null)).toBe("Null");
   });
 
