@@ -91,7 +91,7 @@ def in_words(value: float, unit: str) -> str:
     """A value with its unit: 2.31 s, 0.083, 24 fps, 3.4 KiB."""
     if unit in _SECONDS_IN:
         seconds = value * _SECONDS_IN[unit]
-        return duration(seconds) if seconds >= 0 else number(round(value, 3))
+        return duration(seconds) if seconds >= 0 else f"-{duration(-seconds)}"
     if unit in _SIZES:
         return size(value * _SIZES[unit])
     if unit in ("", "none"):

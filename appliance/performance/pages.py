@@ -64,12 +64,11 @@ async def metric_page(
     samples, following = await performance.samples(actor, where, metric, Page(limit=SAMPLES, cursor=cursor), rated)
     described = await performance.describe(actor, where, metric)
     rows: dict[str, Any] = {
-        "project": project,
         "samples": [sample_row(one, described) for one in samples],
         "more_href": filters.href(cursor=following) if following else "",
     }
     if is_htmx(request) and request.query_params.get("part") == "rows":
-        return page(request, "performance/sample_rows.html", **rows, oob=True)
+        return page(request, "performance/sample_rows.html", project=project, **rows, oob=True)
     return page(
         request,
         "performance/metric.html",
