@@ -24,8 +24,8 @@ BASE = "/projects/shop-web/traces"
 STRANGER = Actor(user_id=9, email="elsewhere@example.com", role=Role.MEMBER, project_ids=frozenset({2}))
 SPAN = SpanSummary(
     project_id=1, trace_id=hex_id(1), span_id="r", parent_span_id="", event_id="", start=0, end=1_000_000,
-    op="pageload", name="/", status="ok", is_segment=True, release="", environment="", url="", browser="", os="", device="",
-    user_hash=0, attributes={},
+    op="pageload", name="/", status="ok", is_segment=True, release="", environment="", url="", browser="",
+    os="", device="", user_hash=0, attributes={},
 )  # fmt: skip
 
 Client = AsyncTestClient[Any]
