@@ -55,14 +55,13 @@ const integrityOf = (file) => `sha384-${createHash("sha384").update(readFileSync
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 
-await script("cdn-vitals", "vitals.js", {});
-await script("cdn-idle", "idle.js", {});
-await script("cdn-replay", "replay.js", {});
-const vitals = ["vitals.js", integrityOf("vitals.js")];
-const idle = ["idle.js", integrityOf("idle.js")];
-const replay = ["replay.js", integrityOf("replay.js")];
-await script("cdn", "sdk.js", { vitals, work: idle, offline: idle, replay });
-await script("cdn-errors", "errors.js", { offline: idle });
+const chunks = {};
+for (const chunk of ["vitals", "replay", "idle"]) {
+  await script(`cdn-${chunk}`, `${chunk}.js`, {});
+  chunks[chunk] = [`${chunk}.js`, integrityOf(`${chunk}.js`)];
+}
+await script("cdn", "sdk.js", chunks);
+await script("cdn-errors", "errors.js", { idle: chunks.idle });
 
 const entries = ["index", "errors-only", "frameworks/react", "frameworks/vue", "frameworks/next"];
 await esbuild.build({

@@ -2,4 +2,4 @@
 import { errors } from "./integrations/errors";
 import { publish } from "./script";
 
-publish(() => [errors], {});
+publish(() => [errors], {}, { performance: false, replay: false });

@@ -1,7 +1,7 @@
 /** sdk.js */
 import { getClient } from "./current";
 import { defaultIntegrations } from "./defaults";
-import { startReplay } from "./integrations/lazy";
+import { startReplay } from "./integrations/replay";
 import { checkWhiteScreen } from "./integrations/whitescreen";
 import { publish } from "./script";
 import { startSpan } from "./tracing";

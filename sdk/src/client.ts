@@ -16,8 +16,8 @@ import type { Chunks, Cleanup, Client, ClientEvents, EventItem, Hint, Integratio
 import { cleanUrl } from "./urls";
 
 const MAX_BREADCRUMBS = 50;
-const IDLE_MS = 1000; // after load, before the chunk that keeps and settles things is fetched
-const AGAIN_MS = 30_000; // when it could not be
+const IDLE_MS = 500; // after load: its first moments belong to the page
+const AGAIN_MS = 30_000; // when the chunk of what can wait could not be fetched
 
 /** What makes one build another: which integrations it has, and where its chunks are. */
 export interface Build {
@@ -65,7 +65,7 @@ export function createClient(options: Options, build: Build): Client {
     const script = /([a-z-]+:\/\/[^\s()]+?):\d+:\d+/.exec(stack)?.[1] || frames?.at(-1)?.file;
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
-      texts.some((text) => text && (matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors))) ||
+      texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
       Boolean(script && (matches(script, options.denyUrls) || (options.allowUrls && !matches(script, options.allowUrls))))
     );
   };
@@ -120,21 +120,16 @@ export function createClient(options: Options, build: Build): Client {
   let timer: ReturnType<typeof setTimeout>;
   const later = (ms: number): unknown => (timer = setTimeout(guard(settle), ms));
 
-  /** Fetches what is needed when all goes wrong, and what the server sets. */
-  async function settle(): Promise<void> {
-    if (!dsn) return;
-    const { keepFor } = await build.load("offline").catch((error: unknown) => {
-      later(AGAIN_MS);
-      throw error;
-    });
-    if (!transport) return;
-    const keeper = keepFor(client, dsn.base, dsn.key, transport);
+  /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
+  const settle = async (): Promise<void> => {
+    later(AGAIN_MS);
+    const idle = await build.load("idle");
+    clearTimeout(timer);
+    if (!dsn || !transport) return;
+    const keeper = idle.begin(client, dsn, transport, (found) => emit("settings", (settings = found)));
     transport.use(keeper);
-    const found = options.settings !== false && (await keeper.settings());
-    if (!found) return;
-    settings = found;
-    emit("settings", found);
-  }
+    client.on("close", keeper.stop);
+  };
 
   const start = (): Cleanup => {
     const defaults = build.integrations(options);

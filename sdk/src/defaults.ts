@@ -1,9 +1,8 @@
-/** The integrations of the full build. Each part adds its own line; the order is the order of their set-up. */
+/** The integrations of the full build that cannot wait (the others: idle.ts). Each part adds its own line; the order is the order of their set-up. */
 import { clicks } from "./integrations/breadcrumbs";
 import { consoleCalls } from "./integrations/console";
 import { csp } from "./integrations/csp";
 import { errors } from "./integrations/errors";
-import { performanceChunk, replayChunk } from "./integrations/lazy";
 import { navigation } from "./integrations/navigation";
 import { replay } from "./integrations/replay";
 import { requests } from "./integrations/requests";
@@ -21,7 +20,5 @@ export function defaultIntegrations(options: Options): Integration[] {
     navigation,
     consoleCalls,
     options.whiteScreen !== false && whiteScreen(),
-    options.performance !== false && performanceChunk,
-    options.replay !== false && replayChunk,
   ].filter((one) => typeof one === "object");
 }

@@ -1,9 +1,8 @@
 /** A DSN to the addresses it stands for. */
 
-// https://KEY@host[/prefix]/ID, as Sentry has it; a secret after the key is left out.
-const SENTRY = /^(https?:\/\/)([\w-]+)(?::[^@/]*)?@([^@/?#\s]+(?:\/[^/?#\s]+)*)\/\d+\/?$/;
-// https://host[/prefix]/tracking/KEY and …/v2/KEY, whatever the endpoint is called.
-const CONDEV = /^(https?:\/\/[^@/?#\s]+(?:\/[^/?#\s]+)*)\/[\w-]+\/([\w-]+)\/?$/;
+// https://KEY@host[/prefix]/ID, as Sentry has it, perhaps with a secret after the key; or https://host[/prefix]/tracking/KEY
+// and …/v2/KEY, whatever the endpoint is called.
+const DSN = /^(https?:\/\/)(?:([\w-]+)(?::\w*)?@([^@?#\s]+)\/\d+|([^@?#\s]+)\/[\w-]+\/([\w-]+))\/?$/;
 
 export interface Dsn {
   key: string;
@@ -15,11 +14,9 @@ export interface Dsn {
 
 /** `path` is the endpoint's name where the server's is renamed. Undefined when the text is no DSN. */
 export function parseDsn(dsn: string, path = "v2"): Dsn | undefined {
-  const sentry = SENTRY.exec(dsn);
-  const condev = CONDEV.exec(dsn);
-  const base = sentry ? `${sentry[1]}${sentry[3]}` : condev?.[1];
-  const key = sentry?.[2] || condev?.[2];
-  return base && key ? { base, key, endpoint: `${base}/${path}/${key}` } : undefined;
+  const [, scheme, user, place, host = place, key = user] = DSN.exec(dsn) || [];
+  const base = `${scheme}${host}`;
+  return key ? { base, key, endpoint: `${base}/${path}/${key}` } : undefined;
 }
 
 /** As `parseDsn`, for those who send by themselves. Throws a TypeError that says which forms there are. */

@@ -16,6 +16,8 @@ export type Line = Pick<Item, "type" | "n"> & { text: string };
 /** In the order in which they are sent. */
 const ORDER: Item["type"][] = ["event", "page_view", "measurement", "span", "outcome", "replay_segment"];
 
+export const orderOf = (type: Item["type"]): number => ORDER.indexOf(type);
+
 export const categoryOf = (type: Item["type"]): Category => (type === "event" ? "error" : type === "replay_segment" ? "replay" : type);
 
 /** The text is empty when the item is too large to be sent, whatever is left out. */
@@ -48,7 +50,7 @@ function eventText(event: EventItem): string {
 export function pack(client: Client, lines: Line[]): Stored[] {
   const parts: Line[][] = [];
   let size = Infinity;
-  for (const line of lines.sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type))) {
+  for (const line of lines.sort((a, b) => orderOf(a.type) - orderOf(b.type))) {
     size += line.text.length;
     if (size > MAX_ENVELOPE || line.type === "replay_segment") {
       parts.push([]);

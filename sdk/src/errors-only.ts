@@ -10,7 +10,7 @@ export type * from "./types";
 
 const build: Build = {
   integrations: () => [errors],
-  load: () => import("./offline") as never,
+  load: () => import("./idle") as never,
 };
 
-export const init = (options: Options): Client => initWith(options, build);
+export const init = (options: Options): Client => initWith({ ...options, performance: false, replay: false }, build);

@@ -7,7 +7,7 @@ import type { Client, Options } from "./types";
 export * from "./api";
 export { getClient } from "./current";
 export { checkWhiteScreen } from "./integrations/whitescreen";
-export { startReplay } from "./integrations/lazy";
+export { startReplay } from "./integrations/replay";
 export type * from "./types";
 
 const build: Build = {

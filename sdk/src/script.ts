@@ -14,37 +14,32 @@ type Global = { condev?: unknown; condevChunks?: Partial<Chunks> };
 const element = document.currentScript as HTMLScriptElement | null;
 const global = globalThis as Global;
 
-/** `window.condev` is the client, with what is added here. Until `init` it is one that does nothing. */
-export function publish(integrations: Build["integrations"], more: Exposed): void {
+/** `window.condev` is the client, with what is added here; until `init` one that does nothing. `fixed` is what the build cannot. */
+export function publish(integrations: Build["integrations"], more: Exposed, fixed?: Partial<Options>): void {
   const early = global.condev;
-  const make = (options: Options): Client => createClient(options, { integrations, load });
-  const init = (options: Options): Client => {
-    const present = getClient();
-    if (present) return present;
-    const client = make(options);
-    setClient(client);
-    Object.setPrototypeOf(exposed, client);
-    return client;
-  };
-  const push = (...calls: Call[]): void => {
-    for (const [name, ...args] of calls) exposed[name]?.(...args);
-  };
-  const exposed = Object.assign(Object.create(make({ dsn: "" })) as Exposed, more, { init, getClient, push });
+  const make = (options: Options): Client => createClient({ ...options, ...fixed }, { integrations, load });
+  const exposed = Object.assign(Object.create(make({ dsn: "" })) as Exposed, more, {
+    getClient,
+    init(options: Options) {
+      if (!getClient()) {
+        setClient(make(options));
+        Object.setPrototypeOf(exposed, getClient() as Client);
+      }
+      return getClient();
+    },
+    push(...calls: Call[]) {
+      for (const [name, ...args] of calls) exposed[name]?.(...args);
+    },
+  });
   global.condev = exposed;
-  if (element?.dataset["dsn"]) init(optionsOf(element.dataset));
-  if (Array.isArray(early)) push(...(early as Call[]));
+  if (element?.dataset["dsn"]) exposed.init(optionsOf(element.dataset));
+  if (Array.isArray(early)) exposed.push(...(early as Call[]));
 }
 
 /** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text. */
 function optionsOf(data: DOMStringMap): Options {
-  const read = ([name, text = ""]: [string, string | undefined]): [string, unknown] => {
-    try {
-      return [name, /^(true|false|[[{][^]*)$/.test(text) ? JSON.parse(text) : text];
-    } catch {
-      return [name, text]; // no JSON after all
-    }
-  };
-  return Object.fromEntries(Object.entries(data).map(read)) as unknown as Options;
+  const entries = Object.entries(data).map(([name, text = ""]) => [name, /^([[{]|true$|false$)/.test(text) ? JSON.parse(text) : text]);
+  return Object.fromEntries(entries) as Options;
 }
 
 const loading: Record<string, Promise<void>> = {};

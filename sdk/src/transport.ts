@@ -2,7 +2,7 @@
  * From captured items to accepted requests: errors at once, the rest in batches, again when it did not work. What
  * outlives the page, and what is given up, is the keeper's, which comes with a chunk (sdk/src/offline).
  */
-import { categoryOf, type Line, lineOf, pack, SDK } from "./envelope";
+import { categoryOf, type Line, lineOf, orderOf, pack, SDK } from "./envelope";
 import type { Category, Client, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
 
 const BATCH_MS = 5000;
@@ -37,7 +37,6 @@ export function createTransport(client: Client, endpoint: string): Transport {
   /** What is on its way: the bytes it takes of the keepalive budget, undefined while it is being compressed. */
   const sending = new Map<Stored, number | undefined>();
   const limits: Record<string, number> = {};
-  const lost: Parameters<Keeper["lost"]>[] = []; // before the keeper came
   let outcomes: Record<string, OutcomeItem> = {};
   let lines: Line[] = [];
   let size = 0;
@@ -62,9 +61,6 @@ export function createTransport(client: Client, endpoint: string): Transport {
   };
   const tick = client.guard((): void => {
     timer = undefined;
-    // While nothing can be sent, what is not urgent gathers: each envelope has a header.
-    const wait = retryAt - client.now();
-    if (wait > 0 && lines[0] && size < BATCH_SIZE && !lines.some(({ type }) => type === "event")) return schedule(wait);
     seal();
     pump();
   });
@@ -79,7 +75,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
   const seal = (): void => {
     lines.push(...Object.values(outcomes).map(lineOf));
     outcomes = {};
-    waiting.push(...pack(client, lines));
+    waiting = [...waiting, ...pack(client, lines)].sort((a, b) => orderOf(most(a)) - orderOf(most(b)));
     lines = [];
     size = 0;
     if (waiting.reduce((sum, { body }) => sum + body.length, 0) > MAX_WAITING) keeper?.full();
@@ -91,8 +87,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
     if (failures) waiting.forEach((envelope) => keeper?.keep(envelope));
     if (sending.size || !waiting[0]) return;
     const now = client.now();
-    const open = waiting.filter((one) => blockedUntil(one) <= now);
-    const next = open.find((one) => most(one) === "event") || open[0];
+    const next = waiting.find((one) => blockedUntil(one) <= now);
     if (next) void post(next);
     else schedule(Math.min(...waiting.map(blockedUntil)) - now);
   };
@@ -119,33 +114,28 @@ export function createTransport(client: Client, endpoint: string): Transport {
     return left;
   };
 
-  const conclude = (envelope: Stored, [status, retryAfter, categories]: Answer): boolean => {
-    const now = client.now();
+  const conclude = (envelope: Stored, [status, retryAfter = RATE_LIMIT, categories = ["all"]]: Answer): boolean => {
+    if (status > 299 || !status) client.log("not accepted", status, envelope.id);
     if (status === 429) {
-      for (const name of categories?.[0] ? categories : ["all"]) limits[LIMITED[name] || name] = now + (retryAfter || RATE_LIMIT) * 1000;
+      for (const name of categories) limits[LIMITED[name] || name] = client.now() + retryAfter * 1000;
       keeper?.keep(envelope);
       return false;
     }
-    if (status >= 500 || status === 408 || !status) {
-      client.log("not sent, will be tried again", status, envelope.id);
-      retryAt = now + Math.min(FIRST_RETRY * 2 ** failures++, LAST_RETRY) * (0.5 + Math.random());
+    if (status > 499 || status === 408 || !status) {
+      retryAt = client.now() + Math.min(FIRST_RETRY * 2 ** failures++, LAST_RETRY) * (0.5 + Math.random());
       return false;
     }
     waiting = waiting.filter((one) => one !== envelope);
-    if (status >= 400) {
-      client.log("refused for good", status, envelope.id);
-      lose(envelope, status === 413 ? "too_large" : "send_error");
-    } else if (failures) {
-      failures = retryAt = 0;
-      keeper?.drain();
-    }
     keeper?.done(envelope);
+    if (status > 399) keeper?.lost(envelope, status === 413 ? "too_large" : "send_error");
+    else if (failures) wake();
     return true;
   };
 
-  const lose: Keeper["lost"] = (...what) => {
-    if (keeper) keeper.lost(...what);
-    else lost.push(what);
+  const wake = (): void => {
+    failures = retryAt = 0;
+    pump();
+    keeper?.drain();
   };
 
   return {
@@ -168,26 +158,18 @@ export function createTransport(client: Client, endpoint: string): Transport {
       schedule(0);
     },
     hide,
-    wake() {
-      retryAt = 0;
-      pump();
-      keeper?.drain();
-    },
+    wake,
     use(found) {
       keeper = found;
-      for (const what of lost) keeper.lost(...what);
       pump();
-      keeper.drain();
+      found.drain();
     },
     flush(timeout) {
       seal();
       retryAt = 0;
       return new Promise((resolve) => {
-        const limit = setTimeout(() => resolve(false), timeout);
-        idle.push(() => {
-          clearTimeout(limit);
-          resolve(true);
-        });
+        setTimeout(resolve, timeout, false);
+        idle.push(() => resolve(true));
         pump();
       });
     },
@@ -200,7 +182,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
 
   function hide(): void {
     seal();
-    for (const envelope of [...waiting].sort((a, b) => Number(most(b) === "event") - Number(most(a) === "event"))) {
+    for (const envelope of waiting) {
       // Nobody will be here to hear that it failed: an error is worth a second copy, which the server knows by its id.
       if (failures || most(envelope) === "event" || envelope.body.length > room()) keeper?.keep(envelope);
       const until = keeper ? blockedUntil(envelope) : limitedUntil(envelope);
@@ -212,7 +194,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
 /** Undefined where the browser cannot. */
 async function zip(body: Blob): Promise<Blob | undefined> {
   try {
-    return new Blob([await new Response(body.stream().pipeThrough(new CompressionStream("gzip"))).blob()], { type: TYPE });
+    return await new Response(body.stream().pipeThrough(new CompressionStream("gzip")), { headers: { "Content-Type": TYPE } }).blob();
   } catch {
     return undefined;
   }
@@ -224,12 +206,12 @@ async function request(url: string, body: Blob, keepalive: boolean, last?: boole
   // Firefox had no keepalive until 2024.
   if (last && !("keepalive" in Request.prototype)) return [navigator.sendBeacon(url, body) ? 202 : 0];
   try {
-    const signal = AbortSignal.timeout?.(TIMEOUT);
-    const answer = await fetch(url, { method: "POST", body, keepalive, credentials: "omit", ...(signal && { signal }) });
+    const signal = AbortSignal.timeout?.(TIMEOUT) as AbortSignal; // none in browsers of before 2022
+    const answer = await fetch(url, { method: "POST", body, keepalive, credentials: "omit", signal });
     if (answer.status !== 429) return [answer.status];
     // The body says what the header does, which a server need not let scripts read.
     const said = (await answer.json().catch(() => ({}))) as { retry_after?: number; categories?: string[] };
-    return [429, said.retry_after || Number(answer.headers.get("Retry-After")), said.categories];
+    return [429, said.retry_after || Number(answer.headers.get("Retry-After")) || undefined, said.categories];
   } catch {
     return [0]; // no network, no answer in time, or no room for keepalive: nothing tells them apart
   }

@@ -445,12 +445,6 @@ export interface VitalsChunk {
   startVitals(client: Client): Cleanup;
 }
 
-/** sdk/src/vitals/work.ts */
-export interface WorkChunk {
-  /** Loading, long frames, slow resources, marks, jank. */
-  watchWork(client: Client): Cleanup;
-}
-
 /** sdk/src/replay/index.ts */
 export interface ReplayChunk {
   /** "session": send from now on; "buffer": keep the last minute until an error. */
@@ -469,9 +463,10 @@ export interface Stored {
   readonly numbers: { [Type in Item["type"]]?: number[] };
 }
 
-/** sdk/src/offline/index.ts */
-export interface OfflineChunk {
-  keepFor(client: Client, base: string, key: string, sender: Sender): Keeper;
+/** sdk/src/idle.ts */
+export interface IdleChunk {
+  /** Begins all that can wait; `settle` is told what the server sets. */
+  begin(client: Client, dsn: { base: string; key: string; endpoint: string }, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup };
 }
 
 /** What the keeper uses of the transport. */
@@ -499,15 +494,12 @@ export interface Keeper {
   full(): void;
   /** Send what earlier pages left. */
   drain(): void;
-  /** What the server sets for the project, when it is not known yet. */
-  settings(): Promise<Settings | undefined>;
   /** Forget everything. */
   clear(): void;
 }
 
 export interface Chunks {
+  idle: IdleChunk;
   vitals: VitalsChunk;
-  work: WorkChunk;
   replay: ReplayChunk;
-  offline: OfflineChunk;
 }

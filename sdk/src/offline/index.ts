@@ -1,16 +1,14 @@
 /**
- * What could not be sent at once: kept on disk where there is one, sent later, and told of when it was given up. Loaded
- * when the page is idle, with what else is not needed before: the project's settings.
+ * What could not be sent at once: kept on disk where there is one, sent later, and told of when it is given up.
  */
 import { categoryOf } from "../envelope";
 import { newId } from "../ids";
-import { fetchSettings } from "../settings";
 import type { Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
 import { openQueue } from "./queue";
 
 const MAX_WAITING = 250_000; // characters in memory, after there were twice as many
 
-export function keepFor(client: Client, base: string, key: string, sender: Sender): Keeper {
+export function keepFor(client: Client, sender: Sender): Keeper {
   const { offline } = client.options;
   const queue = openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => keeper.lost(stored, reason));
   const onDisk = new Set<string>();
@@ -53,8 +51,6 @@ export function keepFor(client: Client, base: string, key: string, sender: Sende
         return Boolean(await sender.post(envelope));
       });
     }),
-
-    settings: () => fetchSettings(base, key, client.now()),
 
     clear: client.guard(() => queue.clear()),
   };
