@@ -32,7 +32,7 @@ EVENTS = {
     "timer": ("The offer has ended", "error"),
     "notAnError": ("cart is locked", "error"),
     "handled": ("JSON", "error"),
-    "console": ("The price list is empty", "error"),
+    "console": ("The price list is empty", "message"),
     "numbers": ("was rejected after", "message"),
     "fingerprint": ("timed out", "error"),
     "hostile": ("onerror=alert", "error"),
@@ -221,7 +221,7 @@ async def test_a_page_that_stays_white_says_so_afterwards(page: Page, world: Wor
     event = await until(lambda: world.event(address))
     assert event["kind"] == "white_screen"
     assert event["event"]["contexts"]["white_screen"]["points"]
-    await dashboard_says(page, address, "white")
+    await dashboard_says(page, address, "White screen")
     await page.get_by_role("link", name="Back to the shop").click()
     await page.wait_for_selector("html[data-ready]")
     await expect(page.locator("#wire .earlier").filter(has_text="white screen")).to_have_count(1)
