@@ -6,6 +6,7 @@ Pure. What a page reported is untrusted: anything of another shape than expected
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -31,6 +32,7 @@ TRIGGERS: Final[Mapping[str, str]] = {
     "manual": "because the application asked",
 }  # fmt: skip
 FOUND: Final = ("content", "loading", "empty")
+_SIZE: Final = re.compile(r"(\d{1,5}) × (\d{1,5})")  # as the protocol writes a viewport
 
 
 class Point(Struct, frozen=True, kw_only=True):
@@ -102,11 +104,10 @@ def _points(found: Json) -> tuple[Point, ...]:
 
 def _viewport(event: Event, points: tuple[Point, ...]) -> tuple[float, float]:
     """The size that the page said it had, or what its grid of points was spread over."""
-    sides = _object(event.contexts.get("page")).get("viewport")
-    if isinstance(sides, list) and len(sides) == 2:
-        width, height = _side(sides[0]), _side(sides[1])
-        if width and height:
-            return width, height
+    said = _SIZE.fullmatch(_text(_object(event.contexts.get("page")).get("viewport")))
+    width, height = (_side(float(side)) for side in said.groups()) if said else (None, None)
+    if width and height:
+        return width, height
     xs, ys = [point.x for point in points] or [0.0], [point.y for point in points] or [0.0]
     return max(min(xs) + max(xs), 1.0), max(min(ys) + max(ys), 1.0)
 
