@@ -1,9 +1,9 @@
 /**
- * White screens: a page that should show something and does not. Looks after load, on a route change, after an error
- * and when something lost all of its children; looks again before it reports; reports once per page view.
- *
- * No permanent timer: a round of looks ends at the first one that sees content.
+ * White screens: a page that should show something and does not. Looks after load, on a route change, after an error,
+ * when something lost all of its children and when the page comes back into view; looks again before it reports;
+ * reports once per page view. No permanent timer: a round of looks ends at the first one that sees content.
  */
+import { all, listen } from "../../patch";
 import { selectorOf } from "../../selector";
 import type { Client, Data, Integration } from "../../types";
 import { type Look, look } from "./look";
@@ -19,22 +19,17 @@ const KEPT = 5; // errors and failed resources that go into the report
 let check: (() => Look) | undefined;
 
 /** What a look sees now. If it is white, and stays so, it is reported. Undefined when the SDK does not watch. */
-export function checkWhiteScreen(): Look | undefined {
-  return check?.();
-}
+export const checkWhiteScreen = (): Look | undefined => check?.();
 
-export function whiteScreen(): Integration {
-  return { name: "whiteScreen", setup };
-}
+export const whiteScreen = (): Integration => ({ name: "whiteScreen", setup });
 
-function setup(client: Client): (() => void) | undefined {
+function setup(client: Client): () => void {
   const { whiteScreen: option } = client.options;
-  if (option === false) return;
   const options = typeof option === "object" ? option : {};
   const { delay = DELAY_MS, interval = INTERVAL_MS, retries = RETRIES } = options;
   const errors: Data[] = [];
   const failed: Data[] = [];
-  let trigger = ""; // why the round that is on began: load, route, error, removal, show or manual
+  let trigger = ""; // of the round that is on: load, route, error, removal, show or manual
   let looks = 0;
   let reported = false;
   let timer: ReturnType<typeof setTimeout>;
@@ -49,62 +44,60 @@ function setup(client: Client): (() => void) | undefined {
     clearTimeout(timer);
     trigger = "";
   };
-  const report = ({ points, reason, root }: Look): void => {
+  const step = client.guard((last?: boolean) => {
+    // In the background, on paper, or in a frame without a size, nothing needs to be seen.
+    const seen = last || (!document.hidden && !matchMedia("print").matches && innerWidth) ? look(options) : undefined;
+    if (!seen?.reason) return end();
+    looks += 1;
+    if (!last && looks <= retries * (seen.waiting ? LOADING_FACTOR : 1)) {
+      timer = setTimeout(step, interval);
+      return;
+    }
     reported = true;
     client.captureEvent({
       kind: "white_screen",
       level: "error",
-      message: `White screen: ${reason}`,
+      message: `White screen: ${seen.reason}`,
       white_screen: {
-        reason,
+        ...seen,
         trigger,
         looks,
-        points,
-        empty: points.filter((point) => point.found === "empty").length,
-        root: root && selectorOf(root),
         dom: {
           ready_state: document.readyState,
           elements: document.getElementsByTagName("*").length,
-          root_children: root?.childElementCount,
           body: [...document.body.children].slice(0, 10).map((child) => `${selectorOf(child)}: ${child.childElementCount}`),
         },
         last_errors: errors,
         failed_resources: [...failed, ...failedEarlier()].slice(0, KEPT),
       },
     });
-  };
-  const step = client.guard((last?: boolean) => {
-    // In the background, on paper, or in a frame without a size, nothing needs to be seen.
-    const seen = last || (!document.hidden && !matchMedia("print").matches && innerWidth) ? look(options) : undefined;
-    if (!seen?.white) return end();
-    looks += 1;
-    if (!last && looks <= retries * (/_root|hid|back/.test(seen.reason) ? 1 : LOADING_FACTOR)) timer = setTimeout(step, interval);
-    else {
-      report(seen);
-      end();
-    }
+    end();
   });
   // Who sees a white page does not stay for the last look: with an error beside it, two looks are enough.
-  const left = (): unknown => looks && trigger && (errors.length || failed.length) && step(true);
+  const left = (): unknown => looks && trigger && (errors[0] || failed[0]) && step(true);
   const keep = (list: Data[], item: Data): void => {
     if (list.push(item) > KEPT) list.shift();
     begin("error");
   };
-
+  const loaded = (): void => begin("load");
   const observer = new MutationObserver(
     client.guard((records: MutationRecord[]) => {
       if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
     }),
   );
   observer.observe(document, { childList: true, subtree: true });
-  const loaded = (): void => begin("load");
   if (document.readyState === "complete") loaded();
-  else addEventListener("load", loaded);
-  const off = [
+  check = () => {
+    const seen = look(options);
+    if (seen.reason) begin("manual");
+    return seen;
+  };
+  return all(
+    listen(window, "load", loaded),
     client.on("event", ({ id, kind, exceptions, contexts, message }) => {
-      const thrown = exceptions?.at(-1);
-      if (kind === "error") keep(errors, { id, type: thrown?.type, value: thrown?.value });
-      if (kind === "resource_error") keep(failed, contexts?.resource ?? { url: message });
+      const { type, value } = exceptions?.at(-1) || {};
+      if (kind === "error") keep(errors, { id, type, value });
+      if (kind === "resource_error") keep(failed, contexts?.["resource"] || { url: message });
     }),
     client.on("leave", left),
     client.on("hide", left),
@@ -114,24 +107,17 @@ function setup(client: Client): (() => void) | undefined {
       reported = false;
       begin("route");
     }),
-  ];
-  check = () => {
-    const seen = look(options);
-    if (seen.white) begin("manual");
-    return seen;
-  };
-  return () => {
-    end();
-    observer.disconnect();
-    removeEventListener("load", loaded);
-    for (const stop of off) stop();
-    check = undefined;
-  };
+    () => {
+      end();
+      observer.disconnect();
+      check = undefined;
+    },
+  );
 }
 
 /** Scripts and style sheets that failed, perhaps before the SDK was there. */
 function failedEarlier(): Data[] {
   return (performance.getEntriesByType("resource") as PerformanceResourceTiming[])
-    .filter((entry) => entry.responseStatus >= 400 && /script|link/.test(entry.initiatorType))
-    .map((entry) => ({ url: entry.name, status: entry.responseStatus }));
+    .filter(({ responseStatus, initiatorType }) => responseStatus >= 400 && /script|link/.test(initiatorType))
+    .map(({ name, responseStatus }) => ({ url: name, status: responseStatus }));
 }

@@ -19,25 +19,28 @@ export interface Point {
 }
 
 export interface Look {
-  white: boolean;
-  /** Why it is white: "empty_root", "hidden", "background", "skeleton" or "loading_mask". */
+  /** Why it is white: "empty_root", "hidden", "background", "skeleton" or "loading_mask"; "" when it is not. */
   reason: string;
   points: Point[];
-  root: Element | null;
+  /** How many of the points show nothing. */
+  empty: number;
+  /** The mask or skeleton that was seen. */
+  waiting: string;
+  /** Where the application is drawn, if it says so. */
+  root: string | undefined;
+  root_children: number | undefined;
 }
 
 const ROOTS = "#root,#app,#__next,#__nuxt,[data-reactroot],main";
 const LOADING = ["skeleton", "shimmer", "loading", "loader", "spinner", "splash"]
   .map((word) => `[class*=${word} i],[id*=${word} i]`)
   .join();
-const CONTROLS = "a[href],input,select,textarea,video,iframe,canvas";
+const SOLID = "canvas,video,iframe,object,embed,input,textarea,select";
 const DIALOGS = ",dialog,[role=dialog]"; // these stand outside of the root, and hide it
 const SIDE = 5; // 25 points: a page with a few lines of text is hit by one; more cost hit tests and find nothing new
 const MAX_ELEMENTS = 5000; // a page with more, none of which shows, is not worth a longer stop
 const MIN_AREA = 64; // px²: smaller is a tracking pixel, or text for screen readers only
 const WORDY = /(\S\s*){80}/; // "Loading your workspace, please wait…" is a mask; with more text in it, it is a page
-// What shows something without text of its own; img and components are asked further.
-const SOLID = /^(svg|canvas|video|iframe|object|embed|input|textarea|select)$/;
 
 /** `closest` that goes on from a shadow root to its host. */
 function closest(element: Element | undefined, selector: string | undefined): Element | undefined {
@@ -51,11 +54,11 @@ function closest(element: Element | undefined, selector: string | undefined): El
 const textOf = (element: Element): ChildNode | undefined =>
   [...element.childNodes].find((node) => node.nodeType === 3 && /\S\S/.test((node as Text).data));
 
+/** What shows something without text of its own; svg is left to the callers, because spinners are made of it. */
 const solid = (element: Element): boolean =>
-  SOLID.test(element.localName) ||
   !!(element as Partial<HTMLImageElement>).naturalWidth ||
   // A component that shows nothing outside may have a closed shadow root, which nobody can look into.
-  (/-/.test(element.localName) && element.matches(":defined") && !element.shadowRoot && !element.firstChild);
+  element.matches(SOLID + (/-/.test(element.localName) && !element.shadowRoot ? ",:defined:empty" : ""));
 
 /** Elements, and before each host what `inside` finds in its open shadow root. */
 const pierced = (elements: Iterable<Element>, inside: (root: ShadowRoot) => Element[]): Element[] =>
@@ -79,7 +82,7 @@ export function look(options: WhiteScreenOptions): Look {
   let waiting = "";
 
   const bears = (element: Element): boolean =>
-    (!!textOf(element) || solid(element)) && (!roots || !!closest(element, roots + DIALOGS));
+    !!(textOf(element) || solid(element) || element.localName === "svg") && (!roots || !!closest(element, roots + DIALOGS));
 
   /** What an element is where it is seen; undefined is looked through. */
   const judge = (element: Element): Found | undefined => {
@@ -88,8 +91,8 @@ export function look(options: WhiteScreenOptions): Look {
     if (
       mask &&
       !mask.contains(document.body) &&
-      // A picture that has loaded inside of "lazy-loading" is seen; the turning svg of a spinner is one too.
-      (own || !(WORDY.test(mask.textContent) || mask.querySelector(CONTROLS) || (solid(element) && element.localName !== "svg")))
+      // A picture that has loaded inside of "lazy-loading" is seen.
+      (own || !(WORDY.test(mask.textContent) || mask.querySelector("a," + SOLID) || solid(element)))
     ) {
       waiting = selectorOf(mask);
       return "loading";
@@ -112,18 +115,16 @@ export function look(options: WhiteScreenOptions): Look {
     const range = document.createRange();
     range.selectNode(textOf(element) ?? element);
     const box = range.getClientRects()[0]; // of text: its first line
-    if (!box || box.width * box.height < MIN_AREA || judge(element) !== "content") return false;
-    const x = box.left + box.width / 2;
-    const y = box.top + box.height / 2;
-    if (x < 0 || x > innerWidth) return false;
-    if (y < 0 || y > innerHeight) {
-      // Above or below what is seen: content only of a page that somebody scrolled.
+    if (!box || box.width * box.height < MIN_AREA || judge(element) !== "content") return;
+    const seen = probe(box.left + box.width / 2, box.top + box.height / 2);
+    if (!seen.element) {
+      // Outside of the viewport: content only of a page that somebody scrolled.
       for (let at: Element | null = element; at; at = at.parentElement) if (at.scrollTop) return true;
-      return false;
+      return;
     }
-    const { found } = probe(x, y);
     // Hit tests pass through what takes no clicks, though it is seen.
-    return found === "content" || (found === "empty" && (getComputedStyle(element).pointerEvents === "none" || closest(element, "[inert]")));
+    const passed = getComputedStyle(element).pointerEvents === "none" || closest(element, "[inert]");
+    return seen.found === "content" || (seen.found === "empty" && passed);
   };
 
   const points = Array.from({ length: SIDE * SIDE }, (_, at) => {
@@ -136,13 +137,20 @@ export function look(options: WhiteScreenOptions): Look {
   const all = stuck || counts.content ? [] : everything(document.body).slice(0, MAX_ELEMENTS);
   const white = stuck || !(counts.content || all.some(shows));
   const reason = waiting
-    ? /skeleton|shimmer/i.test(waiting)
+    ? /skel|shim/i.test(waiting)
       ? "skeleton"
       : "loading_mask"
-    : root && !root.firstElementChild
+    : root?.firstElementChild === null
       ? "empty_root"
       : all.some((element) => bears(element) && !/script|style/.test(element.localName))
         ? "hidden"
         : "background";
-  return { white, reason: white ? reason : "", points, root };
+  return {
+    reason: white ? reason : "",
+    points,
+    empty: counts.empty,
+    waiting,
+    root: root ? selectorOf(root) : undefined,
+    root_children: root?.childElementCount,
+  };
 }
