@@ -18,43 +18,36 @@ const TITLE = /^(?:uncaught (?:exception: )?)?(?:([\w.$]*(?:Error|Exception)): )
  * what has none of its own.
  */
 export function errorEvent(thrown: unknown, { mechanism = "generic", handled = true, stack }: Hint = {}): Partial<EventItem> {
+  const first = { mechanism, handled, ...(stack ? { stack: String(stack) } : {}) };
   const exceptions: Exception[] = [];
   const event: Partial<EventItem> = { kind: "error", exceptions };
-  const seen = new Set<unknown>();
-  const queue: [value: unknown, mechanism: string][] = [[thrown, mechanism]];
-  for (const [value, how] of queue) {
-    if (seen.has(value) || exceptions.length === MAX_EXCEPTIONS) continue;
-    const found: Exception = { type: "Error", value: "(unreadable)", mechanism: how };
+  const queue = new Set([thrown]); // of a set each is visited once, those added meanwhile too: cycles end
+  for (const value of queue) {
+    if (exceptions.length === MAX_EXCEPTIONS) break;
+    const found: Exception = { type: "Error", value: "(unreadable)", ...(!exceptions[0] && first) };
     try {
       describe(found, value);
       const { cause, errors } = Object(value) as { cause?: unknown; errors?: unknown };
-      if (cause != null) queue.push([cause, "cause"]);
-      if (Array.isArray(errors)) for (const error of errors.slice(0, MAX_EXCEPTIONS)) queue.push([error, "errors"]);
-      if (!seen.size && isObject(value) && Object.keys(value)[0]) event.extra = { thrown: flat(value) };
+      if (cause != null) queue.add(cause);
+      if (Array.isArray(errors)) for (const error of errors.slice(0, MAX_EXCEPTIONS)) queue.add(error);
+      if (!exceptions[0] && isObject(value) && Object.keys(value)[0]) event.extra = { thrown: flat(value) };
     } catch {
       // A getter or proxy of the page's threw: that it was thrown is all that can be said.
     }
-    if (!seen.size) {
-      found.handled = handled;
-      if (stack) found.stack ||= String(stack);
-    }
-    seen.add(value);
     exceptions.unshift(found);
   }
   return event;
 }
 
 function describe(found: Exception, value: unknown): void {
-  if (/reject/.test(found.mechanism as string)) found.type = "UnhandledRejection";
+  if (/reject/.test(found.mechanism || "")) found.type = "UnhandledRejection";
   let text = isObject(value) ? kindOf(value) : String(value);
   const { name, message, stack, type, target } = Object(value) as Partial<Error & Event>;
   if (message !== undefined) {
     text = String(message);
     found.type = String(name || found.type);
   } else if (typeof value === "string") {
-    const [, named = found.type, rest = ""] = TITLE.exec(value) || [];
-    text = rest;
-    found.type = named;
+    [, found.type = found.type, text = ""] = TITLE.exec(value) || [];
   } else if (!isObject(value)) text += " (not an Error)";
   else text += target ? ` "${type}" of ${selectorOf(target)}` : ` with ${Object.keys(value).slice(0, 9).join(", ") || "no fields"}`;
   found.value = text.slice(0, MAX_VALUE);

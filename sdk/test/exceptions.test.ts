@@ -91,7 +91,7 @@ describe("chains", () => {
     const middle = new Error("request failed", { cause: root });
     const found = chain(new Error("payment failed", { cause: middle }), { handled: false, mechanism: "onerror" });
     expect(found.map((one) => one.value)).toEqual(["connection reset", "request failed", "payment failed"]);
-    expect(found.map((one) => one.mechanism)).toEqual(["cause", "cause", "onerror"]);
+    expect(found.map((one) => one.mechanism)).toEqual([undefined, undefined, "onerror"]);
     expect(found.map((one) => one.handled)).toEqual([undefined, undefined, false]);
   });
 

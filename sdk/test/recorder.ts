@@ -2,6 +2,8 @@
 import { errorEvent } from "../src/exceptions";
 import type { Breadcrumb, Category, Client, ClientEvents, EventItem, Hint, Item, Options } from "../src/types";
 
+export const KEY = "f".repeat(32);
+
 export interface Recorder extends Client {
   events: Partial<EventItem>[];
   hints: Hint[];
@@ -25,8 +27,8 @@ export function recorder(options: Partial<Options> = {}): Recorder {
   const drops: Recorder["drops"] = [];
   const views: Recorder["views"] = [];
   const found = {
-    options: { dsn: "https://key@monitor.test/1", ...options },
-    endpoint: "https://monitor.test/v2/key",
+    options: { dsn: `https://${KEY}@monitor.test/1`, ...options },
+    endpoint: `https://monitor.test/v2/${KEY}`,
     page: { id: "a".repeat(32), traceId: "b".repeat(32), url: location.href, route: undefined, started: 0, referrer: "", title: "", sequence: 0 },
     scope: { user: undefined, tags: {}, contexts: {}, breadcrumbs: crumbs },
     activeSpan: undefined,

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { requests } from "../src/integrations/requests";
 import type { ActiveSpan, Cleanup, Options } from "../src/types";
-import { type Recorder, recorder } from "./recorder";
+import { KEY, type Recorder, recorder } from "./recorder";
 
 const TRACE = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
 let client: Recorder;
@@ -138,7 +138,7 @@ describe("fetch", () => {
         metric: "request_slow",
         value: 1500,
         unit: "millisecond",
-        attributes: { kind: "fetch", method: "GET", url: "https://api.test/slow?key=*", status: 200 },
+        attributes: { method: "GET", url: "https://api.test/slow?key=*", status: 200 },
       },
     ]);
   });
@@ -146,7 +146,7 @@ describe("fetch", () => {
   test("the SDK's own requests, and those that are to be ignored, are nothing", async () => {
     start({ requests: { ignoreUrls: ["/poll", /beacon$/] } });
     respond(500);
-    for (const own of ["https://monitor.test/v2/key?sdk=x", "https://monitor.test/app-config?appId=key&v=2", "/poll", "https://x.test/beacon"]) await fetch(own);
+    for (const own of [`https://monitor.test/v2/${KEY}?sdk=x`, `https://monitor.test/app-config?appId=${KEY}&v=2`, "/poll", "https://x.test/beacon"]) await fetch(own);
     expect([client.events, client.crumbs, client.items]).toEqual([[], [], []]);
     expect(fetched).toHaveLength(4);
   });
@@ -329,8 +329,7 @@ describe("XMLHttpRequest", () => {
   test("the SDK's own are nothing, and at the end the prototype is the browser's", async () => {
     const own = (["open", "send", "setRequestHeader"] as const).map((name) => XMLHttpRequest.prototype[name]);
     start();
-    Object.assign(client, { endpoint: `${base}/v2/key` });
-    await send("POST", `${base}/v2/key?sdk=1`);
+    await send("POST", `${base}/v2/${KEY}?sdk=1`);
     expect(client.crumbs).toEqual([]);
     cleanup?.();
     expect((["open", "send", "setRequestHeader"] as const).map((name) => XMLHttpRequest.prototype[name])).toEqual(own);

@@ -5,7 +5,7 @@
 import { newId } from "../ids";
 import { all, patch, wants } from "../patch";
 import { matches } from "../patterns";
-import type { Cleanup, Client, Integration, RequestOptions } from "../types";
+import type { Cleanup, Client, Exception, Integration, RequestOptions } from "../types";
 import { cleanUrl } from "../urls";
 
 const HEADER = "traceparent";
@@ -13,8 +13,8 @@ const HEADER = "traceparent";
 interface Call {
   /** The header's value, where it may be sent. */
   trace: string | false;
-  /** `problem`: what there was instead of an answer, "AbortError" or "timeout"; `error`: what the page is given for it. */
-  end(status: number, problem?: string, error?: unknown): void;
+  /** `problem`: what there was instead of an answer: the error, or an XMLHttpRequest's event. */
+  end(status: number, problem?: unknown): void;
 }
 type Begin = (kind: "fetch" | "xhr", method: string, address: string) => Call | undefined;
 
@@ -28,34 +28,34 @@ export const requests: Integration = {
 
 function watcher(client: Client): Begin {
   const { breadcrumbs, requests, traceTargets } = client.options;
-  const { failed = true, slow = 3000, ignoreUrls } = Object(requests) as RequestOptions;
+  const { failed = true, slow = 3000, ignoreUrls = [] } = Object(requests) as RequestOptions;
+  const key = client.endpoint.replace(/.*\//, ""); // in all of our own addresses
 
-  return (kind, method, address) => {
+  return (kind, given, address) => {
     const { href, origin } = new URL(address, document.baseURI);
-    if (href.startsWith(client.endpoint) || href.includes("/app-config?appId=") || matches(href, ignoreUrls)) return;
-    const request = { method: method.toUpperCase(), url: cleanUrl(href), status: 0 };
-    const what = `${request.method} ${request.url}`;
+    if (matches(href, [key, ...ignoreUrls])) return;
+    const method = given.toUpperCase();
+    const url = cleanUrl(href);
+    const message = `${method} ${url}`;
     const started = performance.now();
     return {
       trace: (origin === location.origin || matches(href, traceTargets)) && traceparent(client),
-      end: client.guard((status, problem, error) => {
-        request.status = status;
+      end: client.guard((status, problem) => {
         const ms = Math.round(performance.now() - started);
-        const why = problem && (/abort|timeout/i.exec(problem)?.[0].toLowerCase() || "failed");
+        const why = problem && (/abort|timeout/i.exec(String(problem))?.[0].toLowerCase() || "failed");
         const aborted = why === "abort";
-        const { stack } = Object(error) as Error;
+        const request = { method, url, status };
         if (why ? failed && !aborted && navigator.onLine : typeof failed === "function" ? failed(status) : failed && status >= 500) {
-          const value = `${what}: ${why || status}`;
-          client.captureEvent(
-            { exceptions: [{ type: why ? "NetworkError" : "HttpError", value, mechanism: kind, handled: true, ...(stack && { stack }) }], request },
-            { originalException: error },
-          );
+          const { stack } = Object(problem) as Error;
+          const type = why ? "NetworkError" : "HttpError";
+          const thrown = { type, value: `${message}: ${why || status}`, stack, mechanism: kind, handled: true } as Exception;
+          client.captureEvent({ exceptions: [thrown], request }, { originalException: problem });
         }
         if (wants(breadcrumbs, "requests")) {
-          client.addBreadcrumb({ category: kind, level: (why ? aborted : status < 400) ? "info" : "warning", message: what, data: { status: why || status, ms } });
+          client.addBreadcrumb({ category: kind, level: (why ? aborted : status < 400) ? "info" : "warning", message, data: { status: why || status, ms } });
         }
         if (slow && ms >= slow && !aborted) {
-          client.capture({ type: "measurement", metric: "request_slow", value: ms, unit: "millisecond", attributes: { ...request, kind } });
+          client.capture({ type: "measurement", metric: "request_slow", value: ms, unit: "millisecond", attributes: request });
         }
       }),
     };
@@ -81,8 +81,8 @@ function patchFetch(client: Client, begin: Begin): Cleanup {
           call.end(response.status);
           return response;
         },
-        (error: Error | undefined) => {
-          call.end(0, error?.name || "failed", error);
+        (error: unknown) => {
+          call.end(0, error || "failed");
           throw error;
         },
       );
@@ -114,7 +114,7 @@ function patchXhr(client: Client, begin: Begin): Cleanup[] {
   const ended = client.guard(({ target, type }: Event) => {
     const xhr = target as XMLHttpRequest;
     const state = opened.get(xhr);
-    state?.call?.end(xhr.status, type === "load" ? "" : type);
+    state?.call?.end(xhr.status, type !== "load" && type);
     if (state) state.call = undefined;
   });
   const watch = (name: "open" | "setRequestHeader" | "send", watcher: (state: Opened | undefined, args: unknown[], xhr: XMLHttpRequest) => void): Cleanup =>
