@@ -12,7 +12,7 @@ import { openSession, type Touch } from "./session";
 import { knownSettings } from "./settings";
 import { keep } from "./storage";
 import { createTransport, type Transport } from "./transport";
-import type { Chunks, Cleanup, Client, ClientEvents, EventItem, Hint, Integration, Item, Options, Page, SampleRates, Scope, Session, Settings } from "./types";
+import type { Chunks, Cleanup, Client, ClientEvents, Data, EventItem, Hint, Integration, Item, Options, Page, SampleRates, Scope, Session, Settings } from "./types";
 import { cleanUrl } from "./urls";
 
 const MAX_BREADCRUMBS = 50;
@@ -224,7 +224,7 @@ export function createClient(options: Options, build: Build): Client {
       scope.tags = { ...scope.tags, [name]: value };
     },
     setContext(name, context) {
-      scope.contexts = { ...scope.contexts, [name]: context as object };
+      scope.contexts = { ...scope.contexts, [name]: context as Data };
     },
 
     on(name, listener) {

@@ -4,7 +4,6 @@ import { consoleCalls } from "./integrations/console";
 import { csp } from "./integrations/csp";
 import { errors } from "./integrations/errors";
 import { navigation } from "./integrations/navigation";
-import { replay } from "./integrations/replay";
 import { requests } from "./integrations/requests";
 import { resources } from "./integrations/resources";
 import { whiteScreen } from "./integrations/whitescreen";

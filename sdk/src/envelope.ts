@@ -11,7 +11,11 @@ const MAX_TEXT = 16_000; // of one value in an event; stacks are the longest use
 const MAX_OBJECTS = 1000; // of what a page puts into an event: it may be its whole store
 
 /** An item as text. */
-export type Line = Pick<Item, "type" | "n"> & { text: string };
+export interface Line {
+  type: Item["type"];
+  n: number | undefined;
+  text: string;
+}
 
 /** In the order in which they are sent. */
 const ORDER: Item["type"][] = ["event", "page_view", "measurement", "span", "outcome", "replay_segment"];

@@ -9,7 +9,7 @@ export function guardWith(failed: (error: unknown) => void): Guard {
       try {
         const result = fn(...args);
         // What waits for it goes on without a result.
-        return result instanceof Promise ? (result.catch(failed) as R) : result;
+        return result instanceof Promise ? (result.catch(failed) as typeof result) : result;
       } catch (error) {
         failed(error);
         return undefined;

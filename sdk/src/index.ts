@@ -2,7 +2,7 @@
 import { initWith } from "./api";
 import type { Build } from "./client";
 import { defaultIntegrations } from "./defaults";
-import type { Client, Options } from "./types";
+import type { Chunks, Client, Options } from "./types";
 
 export * from "./api";
 export { getClient } from "./current";
@@ -12,13 +12,12 @@ export type * from "./types";
 
 const build: Build = {
   integrations: defaultIntegrations,
-  load: (chunk) => chunks[chunk]() as never,
+  load: (chunk) => chunks[chunk](),
 };
-const chunks = {
+const chunks: { [Name in keyof Chunks]: () => Promise<Chunks[Name]> } = {
+  idle: () => import("./idle"),
   vitals: () => import("./vitals"),
-  work: () => import("./vitals/work"),
   replay: () => import("./replay"),
-  offline: () => import("./offline"),
 };
 
 /** Reports what happens in this page from now on. */

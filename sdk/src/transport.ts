@@ -3,7 +3,7 @@
  * outlives the page, and what is given up, is the keeper's, which comes with a chunk (sdk/src/offline).
  */
 import { categoryOf, type Line, lineOf, orderOf, pack, SDK } from "./envelope";
-import type { Category, Client, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
+import type { Client, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
 
 const BATCH_MS = 5000;
 const BATCH_SIZE = 30_000; // characters: then a batch does not wait

@@ -472,7 +472,7 @@ export interface IdleChunk {
 /** What the keeper uses of the transport. */
 export interface Sender {
   /** True when it is done with: accepted, or refused for good. */
-  post(envelope: Stored): Promise<boolean | undefined>;
+  post(envelope: Stored): Promise<boolean | undefined> | undefined;
   /** When it may be sent; ms since the epoch. */
   blockedUntil(envelope: Stored): number;
   /** In memory, and not delivered yet. */
