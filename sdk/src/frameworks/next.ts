@@ -73,7 +73,8 @@ const nextRouter: Integration = {
 // ───────────────────────────────────────── on the server ─────────────────────────────────────────
 
 export interface ServerOptions {
-  dsn: string;
+  /** Without one nothing is reported: a development machine has none. */
+  dsn: string | undefined;
   release?: string;
   environment?: string;
   tags?: Tags;
@@ -112,11 +113,12 @@ const MINUTE = 60_000;
 export function requestErrorReporter(
   options: ServerOptions,
 ): (error: unknown, request: Readonly<RequestInfo>, context: Readonly<RequestContext>) => Promise<void> {
-  const endpoint = endpointOf(options.dsn, options.path);
+  const endpoint = checked(options);
   let since = 0;
   let sent = 0;
   let held = 0;
   return async (error, request, context) => {
+    if (!endpoint) return;
     try {
       if (Date.now() - since >= MINUTE) [since, sent] = [Date.now(), 0];
       if (sent >= PER_MINUTE) {
@@ -135,6 +137,16 @@ export function requestErrorReporter(
       if (options.debug) console.warn("condev: a server error was not reported", problem);
     }
   };
+}
+
+/** A wrong DSN is said once, when the server starts, and does not keep it from starting. */
+function checked({ dsn, path }: ServerOptions): string | undefined {
+  try {
+    return dsn ? endpointOf(dsn, path) : undefined;
+  } catch (problem) {
+    console.warn("condev: server errors are not reported:", problem);
+    return undefined;
+  }
 }
 
 function serverEvent(error: unknown, request: RequestInfo, context: RequestContext, { tags }: ServerOptions) {
