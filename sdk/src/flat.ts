@@ -3,7 +3,7 @@ import { kindOf } from "./selector";
 import type { Data } from "./types";
 
 const MAX_KEYS = 10;
-const MAX_TEXT = 200; // characters of one value
+const MAX_TEXT = 300; // characters of one value
 
 export const isObject = (value: unknown): value is object => Object(value) === value;
 

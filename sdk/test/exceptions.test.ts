@@ -66,7 +66,7 @@ describe("what is thrown", () => {
 
   test("fields that the page put on it go along, of nested ones the kind", () => {
     const { extra } = errorEvent({ code: 7, ok: false, response: { token: "secret" }, long: "x".repeat(500) });
-    expect(extra).toEqual({ thrown: { code: 7, ok: false, response: "Object", long: "x".repeat(200) } });
+    expect(extra).toEqual({ thrown: { code: 7, ok: false, response: "Object", long: "x".repeat(300) } });
   });
 
   test("what throws when it is read is reported as that", () => {

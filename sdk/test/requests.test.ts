@@ -52,7 +52,7 @@ describe("fetch", () => {
     await fetch("https://api.test/stock?key=1");
     expect(client.events).toEqual([
       {
-        exceptions: [{ type: "HttpError", value: `GET https://api.test/stock?key=*: ${status}`, mechanism: "fetch", handled: true }],
+        exceptions: [{ type: "HttpError", value: `GET https://api.test/stock?key=* answered ${status}`, mechanism: "fetch", handled: true }],
         request: { method: "GET", url: "https://api.test/stock?key=*", status },
       },
     ]);
@@ -83,7 +83,7 @@ describe("fetch", () => {
     process.off("unhandledRejection", onUnhandled);
     expect(unhandled).toEqual([error]);
     expect(client.events).toMatchObject([
-      { exceptions: [{ type: "NetworkError", value: "GET https://api.test/down: failed", stack: error.stack }], request: { status: 0 } },
+      { exceptions: [{ type: "NetworkError", value: "GET https://api.test/down failed", stack: error.stack }], request: { status: 0 } },
     ]);
     expect(client.hints[0]).toMatchObject({ originalException: error });
     expect(client.failures).toEqual([]);
@@ -97,7 +97,7 @@ describe("fetch", () => {
     expect(client.crumbs[0]).toMatchObject({ level: "info", data: { status: "abort" } });
     answer = () => Promise.reject(new DOMException("too long", "TimeoutError"));
     await expect(fetch("/a")).rejects.toThrow("too long");
-    expect(client.events).toMatchObject([{ exceptions: [{ type: "NetworkError", value: `GET ${location.origin}/a: timeout` }] }]);
+    expect(client.events).toMatchObject([{ exceptions: [{ type: "NetworkError", value: `GET ${location.origin}/a timeout` }] }]);
   });
 
   test("a rejection with undefined is passed on as it is", async () => {
@@ -286,7 +286,7 @@ describe("XMLHttpRequest", () => {
       { category: "xhr", level: "warning", message: `GET ${base}/502`, data: { status: 502 } },
     ]);
     expect(client.events).toMatchObject([
-      { exceptions: [{ type: "HttpError", value: `GET ${base}/502: 502`, mechanism: "xhr" }], request: { method: "GET", status: 502 } },
+      { exceptions: [{ type: "HttpError", value: `GET ${base}/502 answered 502`, mechanism: "xhr" }], request: { method: "GET", status: 502 } },
     ]);
     expect(JSON.stringify([client.events, client.crumbs])).not.toMatch(/secret|4111/);
   });
@@ -296,7 +296,7 @@ describe("XMLHttpRequest", () => {
     await send("GET", `${base}/cut`);
     await send("GET", `${base}/hang`, (xhr) => (xhr.timeout = 20));
     await send("GET", `${base}/hang`, (xhr) => setTimeout(() => xhr.abort(), 20));
-    expect(client.events.map((event) => event.exceptions?.[0]?.value)).toEqual([`GET ${base}/cut: failed`, `GET ${base}/hang: timeout`]);
+    expect(client.events.map((event) => event.exceptions?.[0]?.value)).toEqual([`GET ${base}/cut failed`, `GET ${base}/hang timeout`]);
     expect(client.crumbs.map((crumb) => crumb.data?.["status"])).toEqual(["failed", "timeout", "abort"]);
   });
 

@@ -48,7 +48,7 @@ function watcher(client: Client): Begin {
         if (why ? failed && !aborted && navigator.onLine : typeof failed === "function" ? failed(status) : failed && status >= 500) {
           const { stack } = Object(problem) as Error;
           const type = why ? "NetworkError" : "HttpError";
-          const thrown = { type, value: `${message}: ${why || status}`, stack, mechanism: kind, handled: true } as Exception;
+          const thrown = { type, value: `${message} ${why || `answered ${status}`}`, stack, mechanism: kind, handled: true } as Exception;
           client.captureEvent({ exceptions: [thrown], request }, { originalException: problem });
         }
         if (wants(breadcrumbs, "requests")) {
