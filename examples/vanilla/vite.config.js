@@ -9,6 +9,7 @@ export default defineConfig({
   build: {
     sourcemap: true, // the lines of an error's stack are read through it
     target: "es2022",
+    assetsInlineLimit: 0, // the page's policy takes files, and no data: addresses
     rollupOptions: { input: ["index.html", "blank.html"] },
   },
   server: {
