@@ -10,21 +10,18 @@ const MAX_EXCEPTIONS = 10; // a longer chain of causes is a loop, or says no mor
 const MAX_VALUE = 2000; // characters; pages put whole responses into messages
 const MAX_STACK = 16_000; // 50 frames with long addresses; a quarter of what a page hide can send
 
-// "Uncaught TypeError: boom", as `onerror` has it, and texts that were thrown: type and value.
-const TITLE = /^(?:uncaught (?:exception: )?)?(?:([\w.$]*(?:Error|Exception)): )?([^]*)/i;
-
 /**
- * The fields of an error event. The thrown one is the last exception, its causes come before it. `hint.stack` is for
- * what has none of its own.
+ * The fields of an error event. The thrown one is the last exception, its causes come before it; one without a type is
+ * given its name by the server, from what is thrown with it. `hint.stack` is for what has none of its own.
  */
 export function errorEvent(thrown: unknown, { mechanism = "generic", handled = true, stack }: Hint = {}): Partial<EventItem> {
-  const first = { mechanism, handled, ...(stack ? { stack: String(stack) } : {}) };
+  const first = { type: /reject/.test(mechanism) ? "UnhandledRejection" : "", mechanism, handled, ...(stack ? { stack: String(stack) } : {}) };
   const exceptions: Exception[] = [];
   const event: Partial<EventItem> = { kind: "error", exceptions };
   const queue = new Set([thrown]); // of a set each is visited once, those added meanwhile too: cycles end
   for (const value of queue) {
     if (exceptions.length === MAX_EXCEPTIONS) break;
-    const found: Exception = { type: "Error", value: "(unreadable)", ...(!exceptions[0] && first) };
+    const found: Exception = { type: "", value: "(unreadable)", ...(!exceptions[0] && first) };
     try {
       describe(found, value);
       const { cause, errors } = Object(value) as { cause?: unknown; errors?: unknown };
@@ -40,16 +37,14 @@ export function errorEvent(thrown: unknown, { mechanism = "generic", handled = t
 }
 
 function describe(found: Exception, value: unknown): void {
-  if (/reject/.test(found.mechanism || "")) found.type = "UnhandledRejection";
   let text = isObject(value) ? kindOf(value) : String(value);
   const { name, message, stack, type, target } = Object(value) as Partial<Error & Event>;
   if (message !== undefined) {
     text = String(message);
     found.type = String(name || found.type);
-  } else if (typeof value === "string") {
-    [, found.type = found.type, text = ""] = TITLE.exec(value) || [];
-  } else if (!isObject(value)) text += " (not an Error)";
-  else text += target ? ` "${type}" of ${selectorOf(target)}` : ` with ${Object.keys(value).slice(0, 9).join(", ") || "no fields"}`;
+  } else if (isObject(value)) {
+    text += target ? ` "${type}" of ${selectorOf(target)}` : ` with ${Object.keys(value).slice(0, 9).join(", ") || "no fields"}`;
+  } else if (typeof value !== "string") text += " (not an Error)";
   found.value = text.slice(0, MAX_VALUE);
   // Chrome's stack begins with the message; a long one would leave no room for the frames.
   if (stack) found.stack = String(stack).replace(text, () => found.value).slice(0, MAX_STACK);

@@ -42,12 +42,12 @@ test("a thrown text has no stack: the place comes from the event", () => {
   });
 });
 
-test("where the browser gives no error object, type and text come from the message", () => {
+test("where the browser gives no error object, the server reads type and text from the message", () => {
   start(errors);
   window.dispatchEvent(new ErrorEvent("error", { message: "Uncaught TypeError: boom", filename: "https://x.com/a.js", lineno: 3, colno: 9 }));
   window.dispatchEvent(new ErrorEvent("error", { error: undefined, message: "Uncaught undefined", filename: "https://x.com/a.js", lineno: 3, colno: 9 }));
-  expect(client.events.map((event) => event.exceptions?.[0]?.type)).toEqual(["TypeError", "Error"]);
-  expect(client.events.map((event) => event.exceptions?.[0]?.value)).toEqual(["boom", "undefined"]);
+  expect(client.events.map((event) => event.exceptions?.[0]?.type)).toEqual(["", ""]);
+  expect(client.events.map((event) => event.exceptions?.[0]?.value)).toEqual(["Uncaught TypeError: boom", "Uncaught undefined"]);
 });
 
 test("an unhandled rejection is reported whatever its reason", () => {
