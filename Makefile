@@ -53,10 +53,7 @@ clean:  ## remove what the targets above made, but not data/
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Condev Monitor needs Python 3.11 or newer; $(PYTHON) is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; rm -rf .venv; exit 1; }
 
-# What is built when the package is installed: a change of it installs anew.
-BUILT_FROM = $(shell find sdk/src examples/vanilla \( -name node_modules -o -name dist \) -prune -o -type f -print)
-
-.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json $(BUILT_FROM)
+.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json
 	@echo "Setting up (once, about a minute) …"
 	@$(BIN)/python -m pip install --quiet --prefer-binary --editable .
 	@touch $@
