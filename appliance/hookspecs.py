@@ -471,6 +471,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     user_ids: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()  # exact
     routes: tuple[str, ...] = ()  # of measurements and page views
+    statuses: tuple[str, ...] = ()  # of sessions, as they ended
     ratings: tuple[str, ...] = ()  # of measurements: good, needs-improvement, needs_improvement, poor
     tags: tuple[tuple[str, str], ...] = ()  # all must hold
     trace_id: str = ""

@@ -41,6 +41,7 @@ async def api_sessions(
     browser: Values = None,
     user: Values = None,
     route: Values = None,
+    status: Values = None,
     since: Moment = "",
     until: Moment = "",
     limit: Limit = 50,
@@ -56,6 +57,7 @@ async def api_sessions(
         browsers=tuple(browser or ()),
         user_ids=tuple(user or ()),
         routes=tuple(route or ()),
+        statuses=tuple(status or ()),
     )
     found, following = await sessions.list(actor, where, Page(limit=limit, cursor=cursor))
     return SessionList(items=[session_body(one) for one in found], next=following or None)

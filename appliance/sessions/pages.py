@@ -18,6 +18,7 @@ from appliance.web.pages import is_htmx, page, project_of
 
 READ: Final = requires(Permission.ISSUES_READ)
 MENUS: Final[Mapping[str, str]] = {
+    "status": "Status",
     "route": "Route",
     "release": "Release",
     "environment": "Environment",
@@ -25,8 +26,8 @@ MENUS: Final[Mapping[str, str]] = {
 }
 LABELS: Final[Mapping[str, str]] = {"os": "OS", "device": "Device", "user": "User"}
 FIELDS: Final[Mapping[str, str]] = {
-    "route": "routes", "release": "releases", "environment": "environments", "browser": "browsers", "os": "oses",
-    "device": "devices", "user": "user_ids",
+    "status": "statuses", "route": "routes", "release": "releases", "environment": "environments",
+    "browser": "browsers", "os": "oses", "device": "devices", "user": "user_ids",
 }  # fmt: skip
 PAGE_SIZE: Final = 50
 
@@ -57,7 +58,8 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
         **rows,
         oob=False,
         controls=controls(filters, MENUS, f"{base}/values", LABELS),
-        counts=await sessions.counts(actor, where),
+        # Of page views neither the user nor how the session ended is known.
+        counts=None if filters.of("user") or filters.of("status") else await sessions.counts(actor, where),
     )
 
 

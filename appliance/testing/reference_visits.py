@@ -31,7 +31,12 @@ class VisitAnswers:
             and any(fits(row, where) for row in rows)
             and _has_page(views.get(key, []), where)
         ]
-        found = [one for one in found if where.start <= one.started < (where.end or FOREVER)]
+        found = [
+            one
+            for one in found
+            if where.start <= one.started < (where.end or FOREVER)
+            and (not where.statuses or one.status in where.statuses)
+        ]
         return paged(found, page, lambda one: (one.started, one.project_id, one.session_id))
 
     async def session(self, project_ids: Sequence[int], session_id: str) -> SessionSummary | None:

@@ -128,6 +128,7 @@ async def sessions(reader: Reader, where: EventFilter, page: Page) -> tuple[list
     _select_sessions(chosen, where)
     after = chosen.sibling()
     _began(after, where, "min(started)")
+    after.among("argMax(CAST(status, 'String'), (timestamp, received_at, ordinal))", where.statuses, "String")
     after_cursor(after, page.cursor, "min(started)", "session_id")
     ids = f"""
         SELECT project_id, session_id FROM sessions WHERE {chosen.sql} GROUP BY project_id, session_id

@@ -196,3 +196,19 @@ class ViewingSuite:
             (visit,) = (await store.sessions(where(user_ids=(text,)), Page()))[0]
             assert visit.user_id == text
         assert {one.name for one in (await store.spans(ALL, Page()))[0]} == set(HOSTILE)
+
+    async def test_sessions_are_chosen_by_how_they_ended(self, store: EventStore) -> None:
+        rows = [
+            session_row(0, session_id=hex_id(1), status="ok", timestamp=BEGAN),
+            session_row(1, session_id=hex_id(1), status="crashed", timestamp=BEGAN + SECOND),
+            session_row(2, session_id=hex_id(2), status="ok", timestamp=BEGAN),
+            session_row(3, session_id=hex_id(3), status="errored", timestamp=BEGAN, project_id=2),
+        ]
+        await store.write(Batch(batch_id=BATCH, sessions=rows))
+
+        async def chosen(*statuses: str) -> list[str]:
+            return [one.session_id for one in (await store.sessions(where(statuses=statuses), Page()))[0]]
+
+        assert await chosen("crashed", "errored") == [hex_id(1)]
+        assert await chosen("ok") == [hex_id(2)]
+        assert len(await chosen()) == 2
