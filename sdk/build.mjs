@@ -37,6 +37,19 @@ const shared = {
   logLevel: "warning",
 };
 
+/** rrweb carries the text of a worker that films canvases; record.ts never starts it. */
+const withoutWorker = {
+  name: "without-worker",
+  setup(build) {
+    build.onLoad({ filter: /@rrweb[\\/]record[\\/]dist[\\/]record\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, "utf8");
+      const contents = text.replace(/const jsContent = '(?:[^'\\]|\\.)*';/, 'const jsContent = "";');
+      if (contents === text) throw new Error("rrweb's worker is not where it was: see withoutWorker in build.mjs");
+      return { contents, loader: "js" };
+    });
+  },
+};
+
 async function script(entry, file, chunks) {
   await esbuild.build({
     ...shared,
@@ -45,7 +58,8 @@ async function script(entry, file, chunks) {
     format: "iife",
     // Its modules, whose private names can be shortened, are smaller than its own build.
     alias: { "web-vitals/attribution": join(here, "node_modules/web-vitals/dist/modules/attribution/index.js") },
-    mangleProps: /^_[a-z]/i,
+    // In rrweb such names (`_cssText`) are part of what it records, and it writes to the console.
+    ...(entry === "cdn-replay" ? { drop: ["console"], plugins: [withoutWorker] } : { mangleProps: /^_[a-z]/i }),
     define: { __VERSION__: JSON.stringify(version), __CHUNKS__: JSON.stringify(chunks) },
   });
 }
