@@ -85,29 +85,32 @@ class PerformanceService:
             span: what the charts show, from the filter's start on.
         """
         _require(actor, where)
-        found, bars, routes = await asyncio.gather(
+        found, before, bars, routes = await asyncio.gather(
             self._store.metric_summaries(where, limit=MAX_METRICS),
+            self._store.metric_summaries(_before(where, span), VITAL_NAMES),
             self._store.metric_histograms(where, VITAL_NAMES, span.bucket),
             self._store.metric_summaries(where, ROUTE_METRICS, limit=MAX_ROUTES, by_route=True),
         )
         unknown = [one.metric for one in found if one.metric not in KNOWN][:MAX_UNKNOWN]
         units = await asyncio.gather(*(self._unit(where, name) for name in unknown))
         times = slots(where.start, span.end, span.bucket)
-        return overview(found, bars, routes, dict(zip(unknown, units, strict=True)), times)
+        return overview(found, before, bars, routes, dict(zip(unknown, units, strict=True)), times)
 
     async def metric(self, actor: Actor, where: EventFilter, name: str, span: Span) -> MetricPage:
         """One metric: over time, by route and page, by what was measured; arguments as `overview` has them."""
         _require(actor, where)
         metric = await self.describe(actor, where, name)
-        found, bars, by_route, by_url, elements = await asyncio.gather(
+        found, before, bars, by_route, by_url, elements = await asyncio.gather(
             self._store.metric_summaries(where, (name,), limit=1),
+            self._store.metric_summaries(_before(where, span), (name,), limit=1),
             self._store.metric_histograms(where, (name,), span.bucket),
             self._store.metric_summaries(where, (name,), limit=MAX_ROWS, by_route=True),
             self._store.metric_summaries(where, (name,), by_url=True, limit=MAX_ROWS),
             self._store.metric_elements(where, name, MAX_ROWS),
         )
         times = slots(where.start, span.end, span.bucket)
-        return metric_page(metric, found[0] if found else None, bars[name], by_route, by_url, elements, times)
+        of_late, earlier = (next(iter(some), None) for some in (found, before))
+        return metric_page(metric, of_late, earlier, bars[name], by_route, by_url, elements, times)
 
     async def describe(self, actor: Actor, where: EventFilter, name: str) -> Metric:
         """What a metric is; the unit of one that is not known by name stands in its samples."""
@@ -138,6 +141,11 @@ class PerformanceService:
     async def _unit(self, where: EventFilter, name: str) -> str:
         found, _ = await self._store.measurements(where, name, Page(limit=1))
         return found[0].unit if found else ""
+
+
+def _before(where: EventFilter, span: Span) -> EventFilter:
+    """The same of the period before, as long as this one."""
+    return structs.replace(where, start=max(0, 2 * where.start - span.end), end=where.start)
 
 
 def _require(actor: Actor, where: EventFilter) -> None:

@@ -18,10 +18,12 @@ from appliance.performance.metrics import (
     tone,
 )
 from appliance.web.charts import Bar, Line, Part, columns, level, parts, stacks
-from appliance.web.formats import exact, number
+from appliance.web.formats import exact, number, percent
 
 ROUTES_SHOWN: Final = 20  # on the overview; the metric's own page has more
 ROUTE_METRICS: Final = ("LCP", "INP", "CLS", "TTFB")
+COMPARABLE: Final = 20  # samples; the percentile of fewer jumps by itself
+STEADY: Final = 0.03  # of change: less is noise
 MAX_DETAIL: Final = 500  # characters of one attribute on the page
 
 
@@ -36,6 +38,8 @@ class Card(Struct, frozen=True, kw_only=True):
     tone: str
     parts: tuple[Part, ...]
     bars: tuple[Bar, ...]
+    change: str  # against the period before; "" where that says nothing
+    change_tone: str
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -117,6 +121,8 @@ class MetricPage(Struct, frozen=True, kw_only=True):
 
     metric: Metric
     summary: Row | None
+    change: str
+    change_tone: str
     chart: Chart
     by_route: tuple[Row, ...]
     by_url: tuple[Row, ...]
@@ -125,6 +131,7 @@ class MetricPage(Struct, frozen=True, kw_only=True):
 
 def overview(
     found: Sequence[MetricSummary],
+    before: Sequence[MetricSummary],
     bars: Mapping[str, Sequence[MetricBucket]],
     routes: Sequence[MetricSummary],
     units: Mapping[str, str],
@@ -134,16 +141,21 @@ def overview(
 
     Args:
         found: one for each metric.
+        before: the same of the period before.
         bars: of the vitals.
         routes: the vitals by route.
         units: of metrics that are not known by name.
         times: the starts of all bars, µs.
     """
     by_name = {one.metric: one for one in found}
+    earlier = {one.metric: one for one in before}
     others = [one for one in found if one.metric not in VITAL_NAMES]
     lines = _routes(routes)
     return Overview(
-        cards=tuple(_card(metric, by_name.get(metric.name), bars.get(metric.name, ()), times) for metric in VITALS),
+        cards=tuple(
+            _card(metric, by_name.get(metric.name), earlier.get(metric.name), bars.get(metric.name, ()), times)
+            for metric in VITALS
+        ),
         others=tuple(_row(one, described(one.metric, units.get(one.metric, ""))) for one in others),
         routes=tuple(lines[:ROUTES_SHOWN]),
         more_routes=max(0, len(lines) - ROUTES_SHOWN),
@@ -154,6 +166,7 @@ def overview(
 def metric_page(
     metric: Metric,
     found: MetricSummary | None,
+    before: MetricSummary | None,
     bars: Sequence[MetricBucket],
     by_route: Sequence[MetricSummary],
     by_url: Sequence[MetricSummary],
@@ -161,9 +174,12 @@ def metric_page(
     times: Sequence[int],
 ) -> MetricPage:
     """The page about one metric; arguments as `overview` has them."""
+    change, change_tone = compared(metric, found, before)
     return MetricPage(
         metric=metric,
         summary=_row(found, metric) if found else None,
+        change=change,
+        change_tone=change_tone,
         chart=_chart(metric, bars, times),
         by_route=tuple(_row(one, metric, one.route) for one in by_route),
         by_url=tuple(_row(one, metric, one.url) for one in by_url),
@@ -194,9 +210,30 @@ def rating_parts(good: int, middling: int, poor: int) -> tuple[Part, ...]:
     return parts((("good", "good", good), ("needs improvement", "warn", middling), ("poor", "bad", poor)))
 
 
-def _card(metric: Metric, found: MetricSummary | None, bars: Sequence[MetricBucket], times: Sequence[int]) -> Card:
+def compared(metric: Metric, found: MetricSummary | None, before: MetricSummary | None) -> tuple[str, str]:
+    """How the p75 compares with that of the period before: (words, tone); nothing where either has too few samples."""
+    if found is None or before is None or min(found.samples, before.samples) < COMPARABLE or before.p75 <= 0:
+        return "", ""
+    change = (found.p75 - before.p75) / before.p75
+    if abs(change) < STEADY:
+        return "as in the period before", ""
+    words = f"{'▲' if change > 0 else '▼'} {percent(abs(change))} {'more' if change > 0 else 'less'} than before"
+    return words, "good" if (change > 0) is metric.more_is_better else "bad"
+
+
+def _card(
+    metric: Metric,
+    found: MetricSummary | None,
+    before: MetricSummary | None,
+    bars: Sequence[MetricBucket],
+    times: Sequence[int],
+) -> Card:
+    change, change_tone = compared(metric, found, before)
     if found is None:
-        return Card(metric=metric, samples=0, value="", title="", rating="", tone="", parts=(), bars=())
+        return Card(
+            metric=metric, samples=0, value="", title="", rating="", tone="", parts=(), bars=(), change="",
+            change_tone="",
+        )  # fmt: skip
     return Card(
         metric=metric,
         samples=found.samples,
@@ -207,6 +244,8 @@ def _card(metric: Metric, found: MetricSummary | None, bars: Sequence[MetricBuck
         tone=tone(metric, found.p75),
         parts=rating_parts(found.good, found.needs_improvement, found.poor),
         bars=columns(_values(metric, bars, times)),
+        change=change,
+        change_tone=change_tone,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.hookspecs import MetricSummary
 from appliance.performance.metrics import VITALS, described, in_words, rating, tone
+from appliance.performance.views import compared
 from appliance.web.formats import THIN
 
 
@@ -32,3 +34,19 @@ def test_a_vital_is_judged_at_its_thresholds(metric) -> None:
 def test_what_nobody_has_judged_is_not_rated() -> None:
     own = described("checkout/render", "second")
     assert (own.label, own.unit, rating(own, 1e9), tone(own, 1e9)) == ("checkout/render", "second", "", "")
+
+
+def summary(p75: float, samples: int = 100) -> MetricSummary:
+    return MetricSummary(
+        metric="LCP", samples=samples, p50=p75, p75=p75, p95=p75, good=0, needs_improvement=0, poor=0
+    )  # fmt: skip
+
+
+def test_a_period_is_compared_with_the_one_before() -> None:
+    lcp, fps = described("LCP"), described("low_fps")
+    assert compared(lcp, summary(3_000), summary(2_000)) == (f"▲ 50{THIN}% more than before", "bad")
+    assert compared(lcp, summary(1_000), summary(2_000)) == (f"▼ 50{THIN}% less than before", "good")
+    assert compared(fps, summary(40), summary(20))[1] == "good"
+    assert compared(lcp, summary(2_010), summary(2_000)) == ("as in the period before", "")
+    assert compared(lcp, summary(3_000, 5), summary(2_000)) == ("", "")
+    assert compared(lcp, None, summary(2_000)) == compared(lcp, summary(2_000), None) == ("", "")
