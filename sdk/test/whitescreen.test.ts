@@ -8,7 +8,7 @@ const sight = vi.hoisted(() => ({ reason: "", waiting: "", looks: 0 }));
 vi.mock("../src/integrations/whitescreen/look", () => ({
   look: () => {
     sight.looks += 1;
-    return { reason: sight.reason, waiting: sight.waiting, points: [], empty: 25, root: "div#root", root_children: 0 };
+    return { reason: sight.reason, waiting: sight.waiting, points: [], empty: 25, root: null };
   },
 }));
 const { checkWhiteScreen, whiteScreen } = await import("../src/integrations/whitescreen");

@@ -6,6 +6,7 @@
 import { all, listen } from "../../patch";
 import { selectorOf } from "../../selector";
 import type { Client, Data, Integration } from "../../types";
+import { cleanUrl } from "../../urls";
 import { type Look, look } from "./look";
 
 export type { Look, Point } from "./look";
@@ -29,13 +30,13 @@ function setup(client: Client): () => void {
   const { delay = DELAY_MS, interval = INTERVAL_MS, retries = RETRIES } = options;
   const errors: Data[] = [];
   const failed: Data[] = [];
-  let trigger = ""; // of the round that is on: load, route, error, removal, show or manual
+  // Of the round that is on, or has reported: load, route, error, removal, show or manual. One at a time, one report a view.
+  let trigger = "";
   let looks = 0;
-  let reported = false;
   let timer: ReturnType<typeof setTimeout>;
 
   const begin = (why: string): void => {
-    if (reported || trigger) return;
+    if (trigger) return;
     trigger = why;
     looks = 0;
     timer = setTimeout(step, delay);
@@ -48,33 +49,35 @@ function setup(client: Client): () => void {
     // In the background, on paper, or in a frame without a size, nothing needs to be seen.
     const seen = last || (!document.hidden && !matchMedia("print").matches && innerWidth) ? look(options) : undefined;
     if (!seen?.reason) return end();
+    const { root } = seen;
     looks += 1;
     if (!last && looks <= retries * (seen.waiting ? LOADING_FACTOR : 1)) {
       timer = setTimeout(step, interval);
       return;
     }
-    reported = true;
     client.captureEvent({
       kind: "white_screen",
       level: "error",
       message: `White screen: ${seen.reason}`,
       white_screen: {
         ...seen,
+        root: root && selectorOf(root),
         trigger,
         looks,
         dom: {
+          root_children: root?.childElementCount,
           ready_state: document.readyState,
           elements: document.getElementsByTagName("*").length,
           body: [...document.body.children].slice(0, 10).map((child) => `${selectorOf(child)}: ${child.childElementCount}`),
         },
         last_errors: errors,
-        failed_resources: [...failed, ...failedEarlier()].slice(0, KEPT),
+        failed_resources: [...failed, ...refused()].slice(0, KEPT),
       },
     });
-    end();
+    looks = 0;
   });
   // Who sees a white page does not stay for the last look: with an error beside it, two looks are enough.
-  const left = (): unknown => looks && trigger && (errors[0] || failed[0]) && step(true);
+  const left = (): unknown => trigger && looks && (errors[0] || failed[0]) && step(true);
   const keep = (list: Data[], item: Data): void => {
     if (list.push(item) > KEPT) list.shift();
     begin("error");
@@ -104,7 +107,6 @@ function setup(client: Client): () => void {
     client.on("show", () => begin("show")),
     client.on("pageview", () => {
       end();
-      reported = false;
       begin("route");
     }),
     () => {
@@ -115,9 +117,8 @@ function setup(client: Client): () => void {
   );
 }
 
-/** Scripts and style sheets that failed, perhaps before the SDK was there. */
-function failedEarlier(): Data[] {
-  return (performance.getEntriesByType("resource") as PerformanceResourceTiming[])
-    .filter(({ responseStatus, initiatorType }) => responseStatus >= 400 && /script|link/.test(initiatorType))
-    .map(({ name, responseStatus }) => ({ url: name, status: responseStatus }));
-}
+/** What was refused, perhaps before the SDK was there. */
+const refused = (): Data[] =>
+  (performance.getEntriesByType("resource") as PerformanceResourceTiming[])
+    .filter(({ responseStatus }) => responseStatus >= 400)
+    .map(({ name, responseStatus }) => ({ url: cleanUrl(name), status: responseStatus }));

@@ -27,8 +27,7 @@ export interface Look {
   /** The mask or skeleton that was seen. */
   waiting: string;
   /** Where the application is drawn, if it says so. */
-  root: string | undefined;
-  root_children: number | undefined;
+  root: Element | null;
 }
 
 const ROOTS = "#root,#app,#__next,#__nuxt,[data-reactroot],main";
@@ -145,12 +144,5 @@ export function look(options: WhiteScreenOptions): Look {
       : all.some((element) => bears(element) && !/script|style/.test(element.localName))
         ? "hidden"
         : "background";
-  return {
-    reason: white ? reason : "",
-    points,
-    empty: counts.empty,
-    waiting,
-    root: root ? selectorOf(root) : undefined,
-    root_children: root?.childElementCount,
-  };
+  return { reason: white ? reason : "", points, empty: counts.empty, waiting, root };
 }
