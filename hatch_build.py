@@ -77,6 +77,8 @@ def _build_dashboard() -> bool:
     shutil.copyfile(modules / "htmx.org" / "dist" / "htmx.min.js", VENDOR / "htmx.js")
     shutil.copyfile(modules / "uplot" / "dist" / "uPlot.min.css", VENDOR / "uplot.css")
     _bundle('export { default } from "uplot";\n', VENDOR / "uplot.js")
+    shutil.copyfile(modules / "@rrweb" / "replay" / "dist" / "style.min.css", VENDOR / "replay.css")
+    _bundle('export { Replayer } from "@rrweb/replay";\n', VENDOR / "replay.js")
     _copy_licences(modules)
     (VENDOR / STAMP).write_text(state)  # last: a build that stopped half-way is done again
     return True
@@ -173,7 +175,7 @@ def _run_node(folder: Path, *args: str, text: str = "") -> None:
 
 
 def _copy_licences(modules: Path) -> None:
-    names = ("htmx.org", "uplot", "@sentry/browser")
+    names = ("htmx.org", "uplot", "@rrweb/replay", "@sentry/browser")
     parts: list[str] = []
     for name in names:
         found = sorted((modules / name).glob("LICENSE*"))
