@@ -179,7 +179,11 @@ def _copy_licences(modules: Path) -> None:
     parts: list[str] = []
     for name in names:
         found = sorted((modules / name).glob("LICENSE*"))
-        parts.extend(f"── {name} ──\n{path.read_text(encoding='utf-8')}" for path in found)
+        texts = [path.read_text(encoding="utf-8") for path in found]
+        if not texts:  # the package names its licence and leaves the text out
+            said = json.loads((modules / name / "package.json").read_bytes())
+            texts = [f"{said['license']}, {said['homepage']}\n"]
+        parts.extend(f"── {name} ──\n{text}" for text in texts)
     (VENDOR / "LICENSES.txt").write_text("\n".join(parts), encoding="utf-8")
 
 
