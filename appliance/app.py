@@ -30,7 +30,9 @@ from appliance.projects.service import ProjectService
 from appliance.roles import Role
 from appliance.spool import SpoolWriter
 from appliance.web.deadline import BodyDeadline
+from appliance.web.example import ExampleConfig
 from appliance.web.live import LiveStreams
+from appliance.web.sdk_files import SdkFiles, find_build
 
 AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
 
@@ -40,7 +42,7 @@ log = structlog.stdlib.get_logger(__name__)
 class Demonstration(Protocol):
     """What `condev demo` adds."""
 
-    dsn: str  # where the example page reports to; "" until `start` has made the project
+    example: ExampleConfig  # what the example page is told; its DSN is "" until `start` has made the project
 
     async def start(self, accounts: AccountService, projects: ProjectService) -> None:
         """Called when everything runs."""
@@ -105,6 +107,7 @@ class Appliance:
         only = ("protocols",) if role is Role.INGEST else None
         self.plugins = PluginHost.load(config, self._services, only=only)
         self.ingest: IngestApp | None = None
+        self.sdk: SdkFiles | None = None
         self.core = Core(self) if role is not Role.INGEST else None
         self.web = self.core.web if self.core is not None else None
         self._pages = BodyDeadline(self.web) if self.web is not None else None
@@ -115,6 +118,8 @@ class Appliance:
             await self._lifespan(receive, cast("AnySend", send))
         elif scope["type"] == "http" and (proof := asked_proof(self.data_dir, scope["path"], scope["query_string"])):
             await _answer(cast("AnySend", send), 200, b'{"ok":true,"proof":"%b"}' % proof.encode())
+        elif self.sdk is not None and scope["type"] == "http" and self.sdk.claims(scope["path"]):
+            await self.sdk(cast("Any", scope), cast("Any", send))
         elif self.ingest is not None and scope["type"] == "http" and self.ingest.claims(scope["path"]):
             await self.ingest(cast("Any", scope), cast("Any", receive), cast("Any", send))
         elif self._pages is not None:
@@ -167,6 +172,9 @@ class Appliance:
         self._stack.push_async_callback(ingest.stop)
         await ingest.start()
         self.ingest = ingest
+        sdk = SdkFiles(await asyncio.to_thread(find_build), self.data_dir / "sdk", self.config.sdk.script)
+        await asyncio.to_thread(sdk.open)
+        self.sdk = sdk
 
     async def _lifespan(self, receive: Callable[[], Awaitable[object]], send: AnySend) -> None:
         await receive()

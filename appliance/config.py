@@ -5,6 +5,7 @@ Plugins' own tables stay raw here: each plugin's struct decodes its own.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final, Literal
 
@@ -48,6 +49,35 @@ class Ingest(Struct, kw_only=True, forbid_unknown_fields=True):
     body_timeout_seconds: float = 30.0
     spool_max_bytes: ByteSize = ByteSize(1 * GIB)
     spool_min_free_bytes: ByteSize = ByteSize(256 * MIB)  # of the disk; below it everything is refused with 429
+
+
+# First parts of addresses that lead elsewhere; a test compares them with the routes that there are.
+TAKEN_NAMES: Final = frozenset((
+    "account", "accounts", "alerts", "api", "app-config", "deliveries", "dsn-api", "events", "example",
+    "forgot-password", "healthz", "invitation", "issues", "metrics", "outcomes", "performance", "plugins", "profile",
+    "projects", "readyz", "releases", "replay", "replay-frame", "replays", "reset", "sessions", "settings", "setup",
+    "sign-in", "sign-out", "static", "system", "tokens", "traces", "tracking", "users",
+))  # fmt: skip
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
+
+class Sdk(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Under which names the browser SDK is served and reports. Ad blockers go by names; the old ones go on working."""
+
+    script: str = "sdk.js"  # /sdk.js, and /sdk/VERSION/…
+    path: str = "v2"  # /v2/KEY
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Dotted keys, and what is wrong with them."""
+        found: list[tuple[str, str]] = []
+        stem = self.script.removesuffix(".js")
+        if stem == self.script or not _NAME.fullmatch(stem) or stem in TAKEN_NAMES:
+            found.append(("sdk.script", f"expected a file name such as shop.js that no page has; got {self.script!r}"))
+        if not _NAME.fullmatch(self.path) or self.path in TAKEN_NAMES:
+            found.append(("sdk.path", f"expected a name such as collect that no page has; got {self.path!r}"))
+        if stem == self.path:
+            found.append(("sdk.path", f"must differ from the script's name; both are {self.path!r}"))
+        return found
 
 
 class Pipeline(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +210,7 @@ class Config(Struct, kw_only=True, forbid_unknown_fields=True):
     mail: Mail = field(default_factory=Mail)
     channels: dict[str, list[str]] = field(default_factory=lambda: {"email": ["resend", "smtp"]})
     ingest: Ingest = field(default_factory=Ingest)
+    sdk: Sdk = field(default_factory=Sdk)
     pipeline: Pipeline = field(default_factory=Pipeline)
     retention: Retention = field(default_factory=Retention)
     storage: Storage = field(default_factory=Storage)

@@ -378,6 +378,8 @@ def _check(config: Config, source: str) -> list[Problem]:
     domain = config.deploy.domain
     if domain and not re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})*", domain):
         wrong("deploy.domain", f"expected a host name such as monitor.example.com; got {domain!r}")
+    for key, message in config.sdk.problems():
+        wrong(key, message)
     for channel, notifiers in config.channels.items():
         if not notifiers:
             wrong(f"channels.{channel}", 'names no notifier; give a list such as ["resend", "smtp"]')

@@ -28,6 +28,7 @@ from appliance.issues.feed import IssueFeed
 from appliance.issues.service import IssueService
 from appliance.metadata.database import Database
 from appliance.metadata.migrate import migrate
+from appliance.outcomes.service import OutcomeService
 from appliance.performance.service import PerformanceService
 from appliance.pipeline.pipeline import Pipeline
 from appliance.pipeline.worker_plugins import LOADER, worker_options
@@ -39,10 +40,12 @@ from appliance.replays.service import ReplayService
 from appliance.running_file import Running, write_running
 from appliance.schedule import Job, Schedule
 from appliance.self_test import SelfTest
+from appliance.sessions.service import SessionService
 from appliance.shell import ShellLoader
 from appliance.system.monitor import SelfMonitor
 from appliance.system.service import SystemService
 from appliance.system.watchdog import Calls, Watchdog, watched
+from appliance.traces.service import TraceService
 from appliance.web.example import example_router
 from appliance.web.setup import WebPlugin
 
@@ -228,14 +231,17 @@ class Core:
             "issues": self.issues,
             "alerts": self.alerts,
             "performance": PerformanceService(self.store),
-            "replays": ReplayService(self.store),
+            "replays": ReplayService(self.store, self.blobs, self._clock),
             "releases": ReleaseService(self.store),
+            "sessions": SessionService(self.store, self.issues),
+            "traces": TraceService(self.store, self.issues, self._clock),
+            "outcomes": OutcomeService(self.store),
             "system": self.system,
             "plugins": self._plugins,
             "feed": self.feed,
         }
         demo = self._appliance.demo
-        example = [example_router(lambda: demo.dsn, dict(PUBLIC))] if demo is not None else []
+        example = [example_router(lambda: demo.example, dict(PUBLIC))] if demo is not None else []
         shell = ShellLoader(self._config.site.name, self.database, self.projects, self.system)
         return make_dashboard(
             given,

@@ -20,12 +20,15 @@ from appliance.alerts.routes import routes as alert_routes
 from appliance.config import Config
 from appliance.issues.routes import routes as issue_routes
 from appliance.metadata.database import Database
+from appliance.outcomes.routes import routes as outcome_routes
 from appliance.performance.routes import routes as performance_routes
 from appliance.plugins import PluginHost
 from appliance.projects.routes import routes as project_routes
 from appliance.releases.routes import routes as release_routes
 from appliance.replays.routes import routes as replay_routes
+from appliance.sessions.routes import routes as session_routes
 from appliance.system.routes import routes as system_routes
+from appliance.traces.routes import routes as trace_routes
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024  # of a form or an API call; SDK traffic has its own limits
 
@@ -40,6 +43,9 @@ ROUTES: Final[list[Any]] = [
     *performance_routes,
     *replay_routes,
     *release_routes,
+    *session_routes,
+    *trace_routes,
+    *outcome_routes,
     *alert_routes,
     *system_routes,
 ]

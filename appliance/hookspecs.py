@@ -25,12 +25,14 @@ from appliance.secret import Secret
 __all__ = [
     "API_VERSION", "Answer", "BadCursorError", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep",
     "Clock", "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
-    "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats",
-    "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "LatestEvent", "Measure",
-    "MetricSummary", "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo",
-    "PluginPage", "Processor", "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary",
-    "Route", "Rule", "Secret", "ServiceSpec", "StoreRefusedError", "StoreStats", "StoreUnavailableError",
-    "TableStats", "TagCount", "Verdict", "VerdictKind", "hookimpl", "hookspec",
+    "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "FieldTable", "Form", "FormField",
+    "GroupStats", "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange",
+    "LatestEvent", "Measure",
+    "MetricBucket", "MetricElement", "MetricSummary", "Neighbours", "Notification", "Notifier", "Page",
+    "PageViewSummary", "Peek", "PluginContext", "PluginInfo", "PluginPage", "Processor", "ProjectSettings", "Protocol",
+    "Receipt", "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret", "ServiceSpec", "SessionSummary",
+    "SpanSummary", "StoreRefusedError", "StoreStats", "StoreUnavailableError", "TableStats", "TagCount", "Verdict",
+    "VerdictKind", "hookimpl", "hookspec",
 ]  # fmt: skip
 
 API_VERSION: Final = "1.0"  # a plugin's requires_api is compared by major, then at-least by minor
@@ -130,6 +132,7 @@ class PluginContext(Struct, frozen=True, kw_only=True):
     memory_bytes: int  # what this appliance may use in all, for plugins that size caches
     cpus: float
     data_root: Path  # the appliance's data directory; for storage backends only
+    sdk_path: str = "v2"  # [sdk] path: the name of the endpoint that our SDK reports to; for its protocol only
 
 
 # ───────────────────────────────────────────── protocols ─────────────────────────────────────────────
@@ -245,6 +248,18 @@ class Protocol(ABC):
     @abstractmethod
     def answer(self, verdict: Verdict) -> Answer:
         """Word the verdict as this protocol's clients expect it."""
+
+    def encoding_of(self, query: str, headers: Mapping[str, str]) -> str:
+        """How a body is compressed: gzip, deflate, br, zstd; "" = it is not. Asked before anything of it is read.
+
+        By default what Content-Encoding says. For formats that say it elsewhere, since that header costs a browser a
+        preflight. The bounds on compressed bodies hold whatever is said here; what cannot be is answered as malformed.
+
+        Args:
+            query: of the address, as it came.
+            headers: lower-case names, the first of duplicates.
+        """
+        return headers.get("content-encoding", "")
 
     def inform(self, request: IngestRequest, settings: ProjectSettings | None) -> Answer:
         """Answer a route that takes no body; `settings` is None when the key is unknown."""
@@ -456,11 +471,18 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()
     user_ids: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()  # exact
+    routes: tuple[str, ...] = ()  # of measurements and page views
+    statuses: tuple[str, ...] = ()  # of sessions, as they ended
+    ratings: tuple[str, ...] = ()  # of measurements: good, needs-improvement, needs_improvement, poor
     tags: tuple[tuple[str, str], ...] = ()  # all must hold
     trace_id: str = ""
     replay_id: str = ""
     session_id: str = ""
+    page_view_id: str = ""
     text: str = ""  # words, all of which stand in title, message, culprit or URL; case-insensitive
+
+
+FieldTable = Literal["measurements", "page_views", "sessions", "spans"]
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -496,6 +518,8 @@ class EventSummary(Struct, frozen=True, kw_only=True):
     handled: bool
     tags: dict[str, str]
     payload_withheld: bool
+    session_id: str = ""
+    page_view_id: str = ""
 
 
 class GroupStats(Struct, frozen=True, kw_only=True):
@@ -554,6 +578,29 @@ class MetricSummary(Struct, frozen=True, kw_only=True):
     needs_improvement: int
     poor: int
     url: str = ""
+    route: str = ""
+
+
+class MetricBucket(Struct, frozen=True, kw_only=True):
+    """The distribution of one metric within one bar of a histogram."""
+
+    start: int
+    samples: int
+    p75: float
+    good: int
+    needs_improvement: int
+    poor: int
+
+
+class MetricElement(Struct, frozen=True, kw_only=True):
+    """What a metric was measured on: an element, a script, a request."""
+
+    element: str
+    samples: int
+    poor: int
+    p75: float
+    worst: float
+    route: str  # of the worst sample
 
 
 class Measure(Struct, frozen=True, kw_only=True):
@@ -568,6 +615,88 @@ class Measure(Struct, frozen=True, kw_only=True):
     release: str
     environment: str
     browser: str
+    attributes: JsonObject
+    project_id: int = 0
+    rating: str = ""
+    route: str = ""
+    element: str = ""
+    session_id: str = ""
+    page_view_id: str = ""
+    trace_id: str = ""
+
+
+class SessionSummary(Struct, frozen=True, kw_only=True):
+    """One visit, as its newest row says, and what was seen of its page views."""
+
+    project_id: int
+    session_id: str
+    started: int
+    timestamp: int  # of the newest row
+    status: str
+    errors: int
+    duration: float  # seconds
+    user_id: str
+    user_hash: int
+    release: str
+    environment: str
+    browser: str
+    os: str
+    device: str
+    quantity: int  # above 1: a sum that a server's SDK sent
+    page_views: int = 0
+    missing: int = 0  # of all its page views, see `PageViewSummary`
+    url: str = ""  # of its first page view
+    route: str = ""
+
+
+class PageViewSummary(Struct, frozen=True, kw_only=True):
+    """One page view, put together from everything that was sent in it."""
+
+    project_id: int
+    page_view_id: str
+    session_id: str
+    timestamp: int  # when it began
+    url: str
+    route: str
+    title: str
+    referrer: str
+    release: str
+    environment: str
+    browser: str
+    os: str
+    device: str
+    user_hash: int
+    last_sequence: int  # how many things the page captured in it
+    arrived: int  # how many of those came, or were dropped and said so
+    envelopes: int  # requests that told of it
+
+    @property
+    def missing(self) -> int:
+        """How many were captured and never heard of: the page was killed, or the network never came back."""
+        return max(0, self.last_sequence - self.arrived)
+
+
+class SpanSummary(Struct, frozen=True, kw_only=True):
+    """One span."""
+
+    project_id: int
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    event_id: str
+    start: int
+    end: int
+    op: str
+    name: str
+    status: str
+    is_segment: bool
+    release: str
+    environment: str
+    url: str
+    browser: str
+    os: str
+    device: str
+    user_hash: int
     attributes: JsonObject
 
 
@@ -787,18 +916,43 @@ class EventStore(ABC):
         """The values of a built-in field or tag, for filter menus."""
 
     @abstractmethod
+    async def field_values(self, table: FieldTable, where: EventFilter, name: str, limit: int = 50) -> list[TagCount]:
+        """The most frequent values of release, environment, browser, os, device, route, status or op in a table.
+
+        For filter menus of what is not an event; a name that the table lacks has no values.
+        """
+
+    @abstractmethod
     async def count(self, where: EventFilter) -> tuple[int, int]:
         """(events, users) within a filter; users are approximate."""
 
     @abstractmethod
     async def metric_summaries(
-        self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
+        self,
+        where: EventFilter,
+        metrics: Sequence[str] = (),
+        by_url: bool = False,
+        limit: int = 100,
+        by_route: bool = False,
     ) -> list[MetricSummary]:
-        """Percentiles of measurements, per metric and, with `by_url`, per page, worst p75 first."""
+        """Percentiles of measurements, per metric and, with `by_url` or `by_route`, per page or route.
+
+        In the order of the metrics' names, and of each the worst p75 first.
+        """
+
+    @abstractmethod
+    async def metric_histograms(
+        self, where: EventFilter, metrics: Sequence[str], bucket: int
+    ) -> Mapping[str, list[MetricBucket]]:
+        """The distribution of each of the metrics per bucket (µs). Empty buckets are left out."""
+
+    @abstractmethod
+    async def metric_elements(self, where: EventFilter, metric: str, limit: int = 20) -> list[MetricElement]:
+        """What a metric was measured on, where that is known: most poor samples first, then the worst p75."""
 
     @abstractmethod
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
-        """Single samples of a metric, newest first."""
+        """Single samples of a metric ("": of all), newest first."""
 
     @abstractmethod
     async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:
@@ -815,6 +969,35 @@ class EventStore(ABC):
     @abstractmethod
     async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
         """(source, reason, category, quantity) of what was not kept."""
+
+    # what a store may bring; one that does not shows nothing of it
+
+    async def sessions(self, where: EventFilter, page: Page) -> tuple[list[SessionSummary], str]:
+        """Visits that began within the filter's time, newest first; each counts as its newest row says."""
+        return [], ""
+
+    async def session(self, project_ids: Sequence[int], session_id: str) -> SessionSummary | None:
+        """One visit."""
+        return None
+
+    async def page_views(self, where: EventFilter, page: Page) -> tuple[list[PageViewSummary], str]:
+        """Page views that began within the filter's time, newest first, each with what is missing of it.
+
+        One for each page view, however many requests told of it. The filter's fields hold for any of its rows.
+        """
+        return [], ""
+
+    async def page_view_count(self, where: EventFilter) -> tuple[int, int, int]:
+        """(page views, those with gaps, how much is missing in all) within a filter."""
+        return 0, 0, 0
+
+    async def spans(self, where: EventFilter, page: Page) -> tuple[list[SpanSummary], str]:
+        """Spans that began within the filter's time, newest first: the roots (`is_segment`), or all of `trace_id`."""
+        return [], ""
+
+    async def trace(self, project_ids: Sequence[int], trace_id: str, limit: int = 1000) -> list[SpanSummary]:
+        """The spans of one trace, in the order in which they began."""
+        return []
 
 
 # ───────────────────────────────────────────── blob store ─────────────────────────────────────────────

@@ -92,6 +92,7 @@ class Record(Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = field(default_factory=dict)
     address: str = ""  # the client's, after trusted_proxies; "" when unknown
     record_id: str = ""  # spool epoch, segment and offset: the same at every attempt
+    refused: list[Category] = field(default_factory=list)  # what the project did not want when it was accepted
 
 
 # ───────────────────────────────────────────── items ─────────────────────────────────────────────
@@ -242,15 +243,23 @@ class Measurement(Struct, tag="measurement", omit_defaults=True, kw_only=True):
     page_view_id: str = ""
     trace_id: str = ""
     attributes: JsonObject = field(default_factory=dict)
+    # 0: the first value of this id. Above: it takes the place of every value of the same id with a lower one.
+    revision: int = 0
 
 
 class PageView(Struct, tag="page_view", omit_defaults=True, kw_only=True):
-    """One page shown in a session; a client-side route change is one too."""
+    """One page shown in a session; a client-side route change is one too.
+
+    A protocol whose requests belong to a page view gives one of these for each request: what they tell is put together
+    by `id`, and `envelope_id` says which of them are the same request sent again.
+    """
 
     id: str
-    timestamp: int
+    timestamp: int  # when the page view began
+    envelope_id: str = ""  # 32 hex, of the request; "" = there is one request only, and `id` stands for it
     url: str = ""
     route: str = ""
+    title: str = ""
     referrer: str = ""
     release: str = ""
     environment: str = ""
@@ -258,7 +267,8 @@ class PageView(Struct, tag="page_view", omit_defaults=True, kw_only=True):
     user_agent: str = ""
     user_id: str = ""
     session_id: str = ""
-    last_sequence: int = 0  # the highest sequence number that the page said it sent: gaps are losses
+    last_sequence: int = 0  # the highest sequence number given out so far, from 1: gaps in all `sequences` are losses
+    sequences: list[int] = field(default_factory=list)  # those that are accounted for: arrived, or dropped and said so
 
 
 class Session(Struct, tag="session", omit_defaults=True, kw_only=True):
@@ -379,6 +389,11 @@ class EventRow(Struct, array_like=True, gc=False, kw_only=True):
     payload: bytes  # the event's JSON; b"" when a payload bound held it back
     payload_withheld: bool = False
 
+    @property
+    def identity(self) -> str:
+        """What duplicates are told by."""
+        return self.event_id
+
 
 class MeasurementRow(Struct, array_like=True, gc=False, kw_only=True):
     """One row of `measurements`."""
@@ -405,10 +420,16 @@ class MeasurementRow(Struct, array_like=True, gc=False, kw_only=True):
     page_view_id: str
     trace_id: str
     attributes: bytes  # JSON
+    revision: int = 0  # of the rows of one measurement_id, those with the highest count
+
+    @property
+    def identity(self) -> str:
+        """What duplicates are told by: each revision is stored once."""
+        return f"{self.measurement_id}/{self.revision}" if self.revision else self.measurement_id
 
 
 class PageViewRow(Struct, array_like=True, gc=False, kw_only=True):
-    """One row of `page_views`."""
+    """One row of `page_views`: what one request told of a page view; the view is all rows of its id."""
 
     ordinal: int
     project_id: int
@@ -426,6 +447,14 @@ class PageViewRow(Struct, array_like=True, gc=False, kw_only=True):
     user_hash: int
     session_id: str
     last_sequence: int
+    envelope_id: str = ""
+    title: str = ""
+    sequences: list[int] = field(default_factory=list)  # unsigned 32 bit
+
+    @property
+    def identity(self) -> str:
+        """What duplicates are told by: the request it came in."""
+        return self.envelope_id or self.page_view_id
 
 
 class SessionRow(Struct, array_like=True, gc=False, kw_only=True):
@@ -447,6 +476,7 @@ class SessionRow(Struct, array_like=True, gc=False, kw_only=True):
     os: str
     device: str
     quantity: int
+    user_id: str = ""
 
 
 class SpanRow(Struct, array_like=True, gc=False, kw_only=True):
@@ -525,6 +555,9 @@ class Batch(Struct, array_like=True, kw_only=True):
     replay_segments: list[ReplaySegmentRow] = field(default_factory=list)
     outcomes: list[OutcomeRow] = field(default_factory=list)
 
+
+# The tables whose rows have an `identity`, and what `EventStore.seen` calls their kind.
+IDENTIFIED: Final = {"events": "event", "measurements": "measurement", "page_views": "page_view"}
 
 # The tables of an event store, by the name of the `Batch` field that fills each.
 TABLES: Final = (

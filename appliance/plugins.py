@@ -211,6 +211,7 @@ class PluginHost:
             memory_bytes=self._services.memory_bytes,
             cpus=self._services.cpus,
             data_root=self._services.data_dir,
+            sdk_path=self._config.sdk.path,
         )
 
     def _hooks_of(self, module: object, name: str) -> tuple[str, ...] | None:

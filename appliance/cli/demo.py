@@ -19,11 +19,15 @@ from msgspec import Struct
 from appliance.accounts.access import COMMAND_LINE
 from appliance.accounts.service import AccountService
 from appliance.cli.demo_traffic import HISTORY_EVENTS, HISTORY_SECONDS, envelope
+from appliance.cli.demo_visits import HISTORY_VISITS, visit
 from appliance.projects.service import ProjectService
+from appliance.web.example import ExampleConfig
 
 EMAIL: Final = "owner@example.com"
 PROJECT: Final = "Example shop"
 SECONDS_BETWEEN: Final = 4.0  # a slow trickle: something moves on the page, nothing fills up
+VISITS: Final = 0.3  # of what trickles in; the rest are single events
+VISIT_SECONDS: Final = 120.0  # a visit that trickles in began so long ago
 
 
 class SignIn(Struct, kw_only=True):
@@ -41,7 +45,7 @@ class Demo:
         self._address = address
         self._traffic = traffic
         self._task: asyncio.Task[None] | None = None
-        self.dsn = ""
+        self.example = ExampleConfig(dsn="")
 
     async def start(self, accounts: AccountService, projects: ProjectService) -> None:
         """Make the owner and the project if there are none, print where to look, and begin to send."""
@@ -49,10 +53,10 @@ class Demo:
         mine = [project for project in await projects.list(COMMAND_LINE) if project.name == PROJECT]
         is_new = not mine
         project = mine[0] if mine else await projects.create(COMMAND_LINE, PROJECT)
-        self.dsn = project.keys[0].dsn
+        self.example = ExampleConfig(dsn=project.keys[0].dsn, project=project.slug)
         self._announce(sign_in)
         if self._traffic:
-            self._task = asyncio.create_task(self._send(self.dsn, is_new), name="demo-traffic")
+            self._task = asyncio.create_task(self._send(self.example.dsn, is_new), name="demo-traffic")
 
     async def stop(self) -> None:
         """End the traffic."""
@@ -80,7 +84,7 @@ class Demo:
             f"    Dashboard     {self._address}\n"
             f"    Sign in       {sign_in_words}\n"
             f"    Example page  {self._address}/example/\n"
-            f"    DSN           {self.dsn}\n"
+            f"    DSN           {self.example.dsn}\n"
         )
 
     async def _send(self, dsn: str, with_history: bool) -> None:
@@ -88,17 +92,27 @@ class Demo:
         scheme, _, rest = dsn.partition("://")
         key, _, place = rest.partition("@")
         host, _, project_id = place.rpartition("/")
-        url = f"{scheme}://{host}/api/{project_id}/envelope/?sentry_key={key}&sentry_version=7"
+        of_sentry = f"{scheme}://{host}/api/{project_id}/envelope/?sentry_key={key}&sentry_version=7"
+        of_ours = f"{scheme}://{host}/v2/{key}"
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+
+            async def event(age: float) -> None:
+                await self._post(client, of_sentry, *envelope(draw, time.time(), age))
+
+            async def visitor(age: float) -> None:
+                for one in visit(draw, time.time(), age):
+                    await self._post(client, of_ours, one.body, one.user_agent)
+
             if with_history:
+                for _ in range(HISTORY_VISITS):
+                    await visitor(draw.triangular(0, HISTORY_SECONDS, 0))
                 for _ in range(HISTORY_EVENTS):
-                    await self._post(client, url, draw, age=draw.triangular(0, HISTORY_SECONDS, 0))
+                    await event(draw.triangular(0, HISTORY_SECONDS, 0))
             while True:
                 await asyncio.sleep(SECONDS_BETWEEN * draw.uniform(0.3, 1.7))
-                await self._post(client, url, draw, age=0.0)
+                await (visitor(VISIT_SECONDS) if draw.random() < VISITS else event(0.0))
 
-    async def _post(self, client: httpx.AsyncClient, url: str, draw: random.Random, *, age: float) -> None:
-        body, agent = envelope(draw, time.time(), age)
+    async def _post(self, client: httpx.AsyncClient, url: str, body: bytes, agent: str) -> None:
         try:
             answer = await client.post(url, content=body, headers={"User-Agent": agent})
         except httpx.HTTPError as error:

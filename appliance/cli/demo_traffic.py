@@ -13,13 +13,13 @@ HISTORY_SECONDS: Final = 48 * 3600  # a day, and the day before it to compare wi
 
 _WEBKIT: Final = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
 _CHROME: Final = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
-_USER_AGENTS: Final = (  # share, text
+USER_AGENTS: Final = (  # share, text
     (5, f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_CHROME}"),
     (2, f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Version/26.0 Safari/605.1.15"),
     (2, "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"),
     (1, f"Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) {_WEBKIT} Version/18.6 Mobile/15E148 Safari/604.1"),
 )
-_RELEASES: Final = ("shop@4.17.2", "shop@4.18.0")
+RELEASES: Final = ("shop@4.17.2", "shop@4.18.0")
 
 
 class Fault(Struct, frozen=True):
@@ -86,7 +86,7 @@ def envelope(draw: random.Random, now: float, age: float = 0.0) -> tuple[bytes, 
     """
     there = [fault for fault in FAULTS if fault.began >= age]
     (fault,) = draw.choices(there, [fault.weight for fault in there])
-    ((_, agent),) = draw.choices(_USER_AGENTS, [weight for weight, _ in _USER_AGENTS])
+    ((_, agent),) = draw.choices(USER_AGENTS, [weight for weight, _ in USER_AGENTS])
     user = draw.randint(1, 180)
     event: dict[str, Any] = {
         "event_id": f"{draw.getrandbits(128):032x}",
@@ -94,7 +94,7 @@ def envelope(draw: random.Random, now: float, age: float = 0.0) -> tuple[bytes, 
         "platform": "javascript",
         "level": fault.level,
         "environment": draw.choices(("production", "staging"), (9, 1))[0],
-        "release": _RELEASES[age < HISTORY_SECONDS / 3],
+        "release": RELEASES[age < HISTORY_SECONDS / 3],
         "transaction": fault.page,
         "exception": {"values": [_exception(fault)]},
         "request": {"url": f"https://shop.example.com{fault.page}", "headers": {"User-Agent": agent}},

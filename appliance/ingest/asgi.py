@@ -260,6 +260,7 @@ class IngestApp:
                 event_id=intake.event_id,
                 category=intake.category,
                 body=intake.body,
+                refused=list(intake.refused),
             )
         )
         intake.body = b""  # the payload has it; large bodies are not held twice while the disk works

@@ -45,7 +45,7 @@ class Intake:
 
     __slots__ = (
         "address", "body", "category", "encoding", "event_id", "headers", "held", "match", "method", "more",
-        "project_id", "query", "received_at",
+        "project_id", "query", "received_at", "refused",
     )  # fmt: skip
 
     def __init__(self, match: Match, method: str, query: str, headers: dict[str, str], received_at: int) -> None:
@@ -62,6 +62,7 @@ class Intake:
         self.project_id = 0
         self.event_id = ""
         self.category = Category.OTHER
+        self.refused: tuple[str, ...] = ()  # categories that the project does not want, beside what it is taken for
 
 
 def read_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -105,7 +106,7 @@ class BodyReader:
     def expect(self, intake: Intake, raw: list[tuple[bytes, bytes]]) -> None:
         """Look at what the headers promise. Raises RefusalError for one that is too large or contradicts itself."""
         headers = intake.headers
-        encoding = headers.get("content-encoding", "").strip().lower()
+        encoding = intake.match.protocol.encoding_of(intake.query, headers).strip().lower()
         if encoding and joined_header(raw, b"content-encoding").count(","):
             raise _malformed("More than one Content-Encoding; send the body compressed once.")
         intake.encoding = "" if encoding in IDENTITY else encoding

@@ -38,8 +38,10 @@ class Gate:
         project = self._project(self.ready(), peek)
         intake.project_id = project.id
         self.check_origin(project, intake.headers)
-        if intake.category is Category.REPLAY and not project.settings.replay_enabled:
-            raise RefusalError(VerdictKind.GONE, Drop.REPLAY_DISABLED, "Replays are switched off for this project.")
+        if not project.settings.replay_enabled:
+            if intake.category is Category.REPLAY:
+                raise RefusalError(VerdictKind.GONE, Drop.REPLAY_DISABLED, "Replays are switched off for this project.")
+            intake.refused = (Category.REPLAY,)
         self.charge_address(intake.address)
         self._charge_project(project)
         if is_shed(intake.category, self._spool.level()):

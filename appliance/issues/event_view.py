@@ -12,10 +12,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
+from appliance.issues.white_screen import CONTEXT as WHITE_SCREEN
+from appliance.issues.white_screen import WhiteScreenView, white_screen_view
 from appliance.model import Breadcrumb, Event, ExceptionValue, Frame, Json, Kind, User
 
 MAX_VALUE: Final = 2_000  # characters of one value on the page; the whole stands in the raw JSON
 MAX_PAIRS: Final = 60  # of one table on the page
+OWN_PLACE: Final = frozenset({WHITE_SCREEN, "flood", "response"})
 SHOWN_BREADCRUMBS: Final = 30  # the last ones; earlier ones are folded
 
 
@@ -98,6 +101,8 @@ class EventView(Struct, frozen=True, kw_only=True):
     debug_images: tuple[tuple[str, str], ...]
     truncated: tuple[str, ...] = field(default_factory=tuple)
     message: str = ""
+    white_screen: WhiteScreenView | None = None
+    count: int = 1  # how often the SDK saw it for this one that it sent
 
 
 def event_view(event: Event) -> EventView:
@@ -107,7 +112,8 @@ def event_view(event: Event) -> EventView:
         event: as stored: scrubbed, within the model's bounds.
     """
     crumbs = tuple(_crumb(crumb, event.timestamp) for crumb in event.breadcrumbs)
-    contexts = (_table(name, value) for name, value in sorted(event.contexts.items()))
+    # What has a place of its own on the page is not shown twice.
+    contexts = (_table(name, value) for name, value in sorted(event.contexts.items()) if name not in OWN_PLACE)
     return EventView(
         stacks=tuple(_stacks(event)),
         crumbs=crumbs,
@@ -121,6 +127,8 @@ def event_view(event: Event) -> EventView:
         debug_images=tuple((image.code_file, image.debug_id) for image in event.debug_images),
         truncated=tuple(event.truncated),
         message=event.message,
+        white_screen=white_screen_view(event),
+        count=_count(event.contexts.get("flood")),
     )
 
 
@@ -207,8 +215,10 @@ def _request(event: Event) -> ValueTable | None:
     if request is None:
         return None
     pairs: list[tuple[str, str]] = []
-    for name, value in (("Method", request.method), ("Query", request.query_string)):
-        if value:
+    answer = event.contexts.get("response")
+    status = answer.get("status_code") if isinstance(answer, dict) else None
+    for name, value in (("Method", request.method), ("Answered", as_text(status)), ("Query", request.query_string)):
+        if value not in ("", "null"):
             pairs.append((name, value))
     pairs.extend(sorted(request.headers.items()))
     pairs.extend((f"Cookie {name}", as_text(value)) for name, value in request.cookies.items())
@@ -216,6 +226,12 @@ def _request(event: Event) -> ValueTable | None:
         pairs.append(("Body", as_text(request.data)))
     pairs.extend((name, as_text(value)) for name, value in request.env.items())
     return ValueTable(title="Request", pairs=tuple(pairs[:MAX_PAIRS]), more=max(0, len(pairs) - MAX_PAIRS))
+
+
+def _count(flood: Json) -> int:
+    """From what the SDK's flood guard says."""
+    count = flood.get("count") if isinstance(flood, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 1 else 1
 
 
 def _user(user: User) -> ValueTable:

@@ -92,6 +92,15 @@ async def issue_event_json(
     return page(request, "issues/json.html", **frame, raw=raw.decode(), event_id=found.summary.event_id)
 
 
+@get("/events/{event_id:str}", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
+async def event_page(request: AnyRequest, actor: Acting, issues: Issues, event_id: PathText) -> Response[Any]:
+    """Where an event is shown, for links that know no issue."""
+    found = await issues.event(actor, event_id)
+    if found.issue_id is None:
+        raise IssueNotFoundError("This event belongs to no issue: it is not of a kind that is grouped.")
+    return redirect(request, f"/issues/{found.issue_id}/events/{found.summary.event_id}")
+
+
 @get("/issues/{issue_id:int}/events", opt=requires(Permission.ISSUES_READ), include_in_schema=False)
 async def issue_events_page(request: AnyRequest, actor: Acting, issues: Issues, issue_id: PathInt) -> Template:
     """The occurrences of an issue, filtered by the query."""
@@ -298,6 +307,7 @@ def _frame(actor: Actor, detail: IssueDetail, asked_id: int, tab: str, errors: t
         "detail": detail,
         "tab": tab,
         "may_write": actor.may(Permission.ISSUES_WRITE),
+        "project_slug": detail.issue.project_slug,  # the navigation shows the project's sections
         "moved_from": asked_id if asked_id != detail.issue.id else None,
         "action_errors": errors,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from msgspec import structs
@@ -14,6 +14,7 @@ from appliance.hookspecs import EventFilter, EventNotFoundError, EventStore, Eve
 from appliance.issues.grouping import read_explanation
 from appliance.issues.listing import summaries, summary_of
 from appliance.issues.models import IssueActivityModel, IssueHashModel, IssueModel, IssueReleaseModel
+from appliance.issues.tables import chunks
 from appliance.issues.views import (
     Around,
     EventDetail,
@@ -21,6 +22,7 @@ from appliance.issues.views import (
     IssueActivity,
     IssueDetail,
     IssueHash,
+    IssueMention,
     IssueNotFoundError,
     IssueRelease,
 )
@@ -172,3 +174,17 @@ async def issue_of_event(session: AsyncSession, summary: EventSummary) -> IssueM
         .limit(1)
     )
     return (await session.scalars(statement)).first()
+
+
+async def mentions(session: AsyncSession, project_id: int, hashes: Collection[int]) -> dict[int, IssueMention]:
+    """The issues that group hashes of a project lead to, by hash."""
+    found: dict[int, IssueMention] = {}
+    for some in chunks(sorted(hashes)):
+        statement = (
+            select(IssueHashModel.hash, IssueModel.id, IssueModel.title, IssueModel.state)
+            .join(IssueModel, IssueHashModel.issue_id == IssueModel.id)
+            .where(IssueHashModel.project_id == project_id, IssueHashModel.hash.in_(some))
+        )
+        for hash_, issue_id, title, state in await session.execute(statement):
+            found[hash_] = IssueMention(id=issue_id, title=title, state=state)
+    return found

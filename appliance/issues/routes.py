@@ -26,6 +26,7 @@ routes: Final = [
             issue_routes.issue_page,
             issue_routes.issue_event_page,
             issue_routes.issue_event_json,
+            issue_routes.event_page,
             issue_routes.issue_events_page,
             issue_routes.issue_grouping_page,
             issue_routes.issue_state,

@@ -31,6 +31,7 @@ from appliance.issues.views import (
     IssueActionError,
     IssueDetail,
     IssueList,
+    IssueMention,
     IssueNotFoundError,
     IssueOverview,
     IssueQuery,
@@ -185,6 +186,13 @@ class IssueService:
             return EventDetail(summary=summary, event=event, issue_id=None, around=None)
         around = reading.around_of(await self._store.neighbours(reading.events_of(found, hashes), summary))
         return EventDetail(summary=summary, event=event, issue_id=found.id, around=around)
+
+    async def mentions(self, actor: Actor, project_id: int, hashes: Collection[int]) -> dict[int, IssueMention]:
+        """The issues that group hashes of a project lead to, by hash; one that leads nowhere is left out."""
+        async with self._database.read() as session:
+            if not await visible_projects(session, actor, [project_id]):
+                return {}
+            return await reading.mentions(session, project_id, hashes)
 
     async def _issue_with_hashes(self, actor: Actor, issue_id: int) -> tuple[IssueModel, builtins.list[int]]:
         async with self._database.read() as session:

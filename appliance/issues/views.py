@@ -242,6 +242,14 @@ class EventDetail(Struct, frozen=True, kw_only=True):
     around: Around | None  # None: no issue has it
 
 
+class IssueMention(Struct, frozen=True, kw_only=True):
+    """An issue where something else is the matter: enough for a link."""
+
+    id: int
+    title: str
+    state: str
+
+
 # ── acting ──
 
 

@@ -1,4 +1,4 @@
-"""Measurements in the JSON API."""
+"""Measurements in the JSON API, and all routes of performance."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from litestar.types import ControllerRouterHandler
 
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.hookspecs import Clock, EventFilter
+from appliance.performance.pages import page_routes
 from appliance.performance.schemas import MetricPage, metric_body
 from appliance.performance.service import PerformanceService
 from appliance.web.api_parameters import Id, Limit, Moment, Values, moment, since_or_default
 
 ByUrl = Annotated[bool, QueryParameter(description="One row for each page instead of one for all.")]
+ByRoute = Annotated[bool, QueryParameter(description="One row for each route instead of one for all.")]
 
 
 @get(
@@ -33,7 +35,9 @@ async def api_performance(
     environment: Values = None,
     release: Values = None,
     browser: Values = None,
+    route: Values = None,
     by_url: ByUrl = False,
+    by_route: ByRoute = False,
     since: Moment = "",
     until: Moment = "",
     limit: Limit = 100,
@@ -46,9 +50,10 @@ async def api_performance(
         environments=tuple(environment or ()),
         releases=tuple(release or ()),
         browsers=tuple(browser or ()),
+        routes=tuple(route or ()),
     )
-    found = await performance.summaries(actor, where, metric or (), by_url=by_url, limit=limit)
+    found = await performance.summaries(actor, where, metric or (), by_url=by_url, by_route=by_route, limit=limit)
     return MetricPage(items=[metric_body(one) for one in found])
 
 
-routes: Final[list[ControllerRouterHandler]] = [api_performance]
+routes: Final[list[ControllerRouterHandler]] = [*page_routes, api_performance]

@@ -8,10 +8,11 @@ from appliance.hookspecs import MetricSummary
 
 
 class MetricBody(Struct, frozen=True, kw_only=True):
-    """The distribution of one metric; `url` is "" for all pages together."""
+    """The distribution of one metric; `url` and `route` are "" for all of them together."""
 
     metric: str
     url: str
+    route: str
     samples: int
     p50: float
     p75: float
@@ -33,6 +34,7 @@ def metric_body(found: MetricSummary) -> MetricBody:
     return MetricBody(
         metric=found.metric,
         url=found.url,
+        route=found.route,
         samples=found.samples,
         p50=found.p50,
         p75=found.p75,

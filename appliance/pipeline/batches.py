@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct, field
 
 from appliance.issues.grouping.result import Grouping
-from appliance.model import ORDINALS_PER_RECORD, TABLES, Batch
+from appliance.model import IDENTIFIED, ORDINALS_PER_RECORD, TABLES, Batch, EventRow, MeasurementRow, PageViewRow
 from appliance.pipeline.decode import DAY
 from appliance.pipeline.intents import Intent
 from appliance.pipeline.rows import Blob, Row
@@ -26,11 +26,6 @@ _CATEGORIES: Final[Mapping[str, str]] = {
     "spans": "transaction",
     "replay_segments": "replay",
 }
-_ID_FIELDS: Final = (
-    ("events", "event", "event_id"),
-    ("measurements", "measurement", "measurement_id"),
-    ("page_views", "page_view", "page_view_id"),
-)
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -124,22 +119,27 @@ def drop_projects(work: Work, gone: frozenset[int]) -> None:
 def identities(batch: Batch) -> list[Identity]:
     """What duplicates are told by, of every row that has it."""
     return [
-        (row.project_id, kind, getattr(row, id_field))
-        for table, kind, id_field in _ID_FIELDS
+        identity
+        for table in IDENTIFIED
         for row in rows_of(batch, table)
+        if (identity := _identity(table, row)) is not None
     ]
+
+
+def _identity(table: str, row: Row) -> Identity | None:
+    if isinstance(row, EventRow | MeasurementRow | PageViewRow):
+        return (row.project_id, IDENTIFIED[table], row.identity)
+    return None
 
 
 def drop_duplicates(work: Work, seen: frozenset[Identity]) -> None:
     """Keep the first row of each identity in the batch, and none that other batches have."""
     taken = set(seen)
-    fields = {table: (kind, id_field) for table, kind, id_field in _ID_FIELDS}
 
     def is_new(table: str, row: Row) -> bool:
-        if table not in fields:
+        identity = _identity(table, row)
+        if identity is None:
             return True
-        kind, id_field = fields[table]
-        identity = (row.project_id, kind, getattr(row, id_field))
         if identity in taken:
             return False
         taken.add(identity)

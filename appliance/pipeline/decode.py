@@ -19,6 +19,7 @@ from appliance.model import (
     MICROSECONDS,
     ORDINALS_PER_RECORD,
     Batch,
+    Category,
     Event,
     EventRow,
     Item,
@@ -220,6 +221,7 @@ class Decoder:
             headers=spooled.headers,
             address=spooled.address,
             record_id=raw.record_id,
+            refused=[Category(name) for name in spooled.refused],
         )
         return protocol.decode(record).items
 

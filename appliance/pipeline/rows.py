@@ -218,6 +218,7 @@ def _measurement_row(item: Measurement, place: Place) -> MeasurementRow:
         page_view_id=item.page_view_id,
         trace_id=item.trace_id,
         attributes=msgspec.json.encode(item.attributes),
+        revision=item.revision,
         **_machine(item.client),
     )
 
@@ -237,6 +238,9 @@ def _page_view_row(item: PageView, place: Place) -> PageViewRow:
         user_hash=hash_text(item.user_id),
         session_id=item.session_id,
         last_sequence=item.last_sequence,
+        envelope_id=item.envelope_id,
+        title=item.title,
+        sequences=item.sequences,
         **_machine(item.client),
     )
 
@@ -259,6 +263,7 @@ def _session_row(item: Session, place: Place) -> SessionRow:
         release=item.release,
         environment=item.environment,
         quantity=item.quantity,
+        user_id=item.user_id,
         **_machine(item.client),
     )
 

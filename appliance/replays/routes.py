@@ -1,4 +1,4 @@
-"""Replays in the JSON API."""
+"""Replays: the pages and the JSON API."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from litestar.types import ControllerRouterHandler
 
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.hookspecs import Clock, EventFilter, Page
+from appliance.replays.pages import page_routes
 from appliance.replays.schemas import ReplayPage, replay_body
 from appliance.replays.service import ReplayService
 from appliance.web.api_parameters import Cursor, Id, Limit, Moment, Values, moment, since_or_default
@@ -45,4 +46,4 @@ async def api_replays(
     return ReplayPage(items=[replay_body(one) for one in found], next=following or None)
 
 
-routes: Final[list[ControllerRouterHandler]] = [api_replays]
+routes: Final[list[ControllerRouterHandler]] = [*page_routes, api_replays]

@@ -29,7 +29,7 @@ from appliance.model import (
 )
 
 Row = EventRow | MeasurementRow | PageViewRow | SessionRow | SpanRow | ReplaySegmentRow | OutcomeRow
-R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow)
+R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow, Row)
 T = TypeVar("T")
 
 
@@ -37,9 +37,12 @@ T = TypeVar("T")
 FIELDS: Final = {
     "group_hashes": "group_hash", "kinds": "kind", "levels": "level", "environments": "environment",
     "releases": "release", "browsers": "browser", "oses": "os", "devices": "device", "user_ids": "user_id",
-    "urls": "url", "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id",
+    "urls": "url", "routes": "route", "ratings": "rating", "trace_id": "trace_id", "replay_id": "replay_id",
+    "session_id": "session_id", "page_view_id": "page_view_id",
 }  # fmt: skip
 FOREVER: Final = 1 << 62
+# What `field_values` knows, in the tables that have it.
+FIELD_NAMES: Final = frozenset({"release", "environment", "browser", "os", "device", "route", "status", "op"})
 
 
 def fits(row: Row, where: EventFilter) -> bool:
@@ -79,12 +82,9 @@ def buckets_of(rows: Sequence[EventRow], bucket: int) -> list[Bucket]:
     return [Bucket(start=at, events=len(groups[at]), users=users_of(groups[at])) for at in sorted(groups)]
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Of sorted values, interpolated."""
-    place = share * (len(values) - 1)
-    low = int(place)
-    high = min(low + 1, len(values) - 1)
-    return values[low] + (values[high] - values[low]) * (place - low)
+def time_of(row: Row) -> int:
+    """When it happened; of a span, when it began."""
+    return row.start if isinstance(row, SpanRow) else row.timestamp
 
 
 def summary_of(row: EventRow) -> EventSummary:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -20,8 +21,11 @@ from appliance.hookspecs import (
     EventStore,
     EventStoreError,
     EventSummary,
+    FieldTable,
     GroupStats,
     Measure,
+    MetricBucket,
+    MetricElement,
     MetricSummary,
     Neighbours,
     Page,
@@ -34,6 +38,7 @@ from appliance.hookspecs import (
     TagCount,
 )
 from appliance.model import (
+    IDENTIFIED,
     TABLES,
     Batch,
     Event,
@@ -48,17 +53,20 @@ from appliance.model import (
 )
 from appliance.testing.clock import FakeClock
 from appliance.testing.reference_answers import (
+    FIELD_NAMES,
     FOREVER,
     Row,
     buckets_of,
     fits,
     grouped,
     paged,
-    percentile,
     replay_of,
     summary_of,
+    time_of,
     users_of,
 )
+from appliance.testing.reference_metrics import elements_of, histograms_of, measure_of, summaries_of
+from appliance.testing.reference_visits import VisitAnswers
 
 R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow)
 
@@ -68,10 +76,6 @@ MENU_FIELDS: Final = (*BUILT_IN, "kind", "user_id")
 ROW_TYPES: Final[Mapping[str, type[Row]]] = {
     "events": EventRow, "measurements": MeasurementRow, "page_views": PageViewRow, "sessions": SessionRow,
     "spans": SpanRow, "replay_segments": ReplaySegmentRow, "outcomes": OutcomeRow,
-}  # fmt: skip
-ID_FIELDS: Final = {
-    "events": ("event", "event_id"), "measurements": ("measurement", "measurement_id"),
-    "page_views": ("page_view", "page_view_id"),
 }  # fmt: skip
 
 
@@ -98,7 +102,7 @@ class MemoryExport(StoreExport):
         """Nothing to give back."""
 
 
-class MemoryStore(EventStore):
+class MemoryStore(VisitAnswers, EventStore):
     """Everything in memory.
 
     `fail_before` lets a test break a write: the error is raised when the turn of that table comes, after the tables
@@ -158,10 +162,12 @@ class MemoryStore(EventStore):
         self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
     ) -> frozenset[tuple[int, str, str]]:
         stored = {
-            (row.project_id, kind, getattr(row, field))
-            for table, (kind, field) in ID_FIELDS.items()
+            (row.project_id, kind, row.identity)
+            for table, kind in IDENTIFIED.items()
             for (batch, _), row in self.tables[table].items()
-            if batch != ignore_batch and row.received_at >= since
+            if batch != ignore_batch
+            and row.received_at >= since
+            and isinstance(row, EventRow | MeasurementRow | PageViewRow)
         }
         return frozenset(ids) & stored
 
@@ -287,40 +293,58 @@ class MemoryStore(EventStore):
         ]
         return sorted(found, key=lambda one: (-one.events, one.value))[:limit]
 
+    async def field_values(self, table: FieldTable, where: EventFilter, name: str, limit: int = 50) -> list[TagCount]:
+        rows = [
+            row
+            for row in self.tables[table].values()
+            if row.project_id in where.project_ids
+            and where.start <= time_of(row) < (where.end or FOREVER)
+            and fits(row, where)
+        ]
+        groups = grouped(rows, lambda row: str(getattr(row, name, "")) if name in FIELD_NAMES else "")
+        found = [
+            TagCount(key=name, value=value, events=len(some), last_seen=max(map(time_of, some)))
+            for value, some in groups.items()
+            if value
+        ]
+        return sorted(found, key=lambda one: (-one.events, one.value))[:limit]
+
     # ── measurements ──
 
     async def metric_summaries(
-        self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
+        self,
+        where: EventFilter,
+        metrics: Sequence[str] = (),
+        by_url: bool = False,
+        limit: int = 100,
+        by_route: bool = False,
     ) -> list[MetricSummary]:
-        rows = [
-            row for row in self._select("measurements", MeasurementRow, where) if row.metric in metrics or not metrics
-        ]
-        found: list[MetricSummary] = []
-        for (metric, url), group in grouped(rows, lambda row: (row.metric, row.url if by_url else "")).items():
-            values = sorted(row.value for row in group)
-            ratings = Counter(row.rating.replace("_", "-") for row in group)
-            p50, p75, p95 = (percentile(values, share) for share in (0.5, 0.75, 0.95))
-            found.append(
-                MetricSummary(
-                    metric=metric, url=url, samples=len(group), p50=p50, p75=p75, p95=p95, good=ratings["good"],
-                    needs_improvement=ratings["needs-improvement"], poor=ratings["poor"],
-                )
-            )  # fmt: skip
-        return sorted(found, key=lambda one: (one.metric, -one.p75, one.url))[:limit]
+        return summaries_of(self._measured(where, metrics), by_url, by_route)[:limit]
+
+    async def metric_histograms(
+        self, where: EventFilter, metrics: Sequence[str], bucket: int
+    ) -> Mapping[str, list[MetricBucket]]:
+        return histograms_of(self._measured(where, metrics), metrics, bucket)
+
+    async def metric_elements(self, where: EventFilter, metric: str, limit: int = 20) -> list[MetricElement]:
+        return elements_of(self._measured(where, (metric,)))[:limit]
 
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
-        rows = [row for row in self._select("measurements", MeasurementRow, where) if row.metric == metric]
+        rows = [row for row in self._measurements(where) if metric in ("", row.metric)]
         found, cursor = paged(rows, page, lambda row: (row.timestamp, row.project_id, row.measurement_id))
-        measures = [
-            Measure(
-                measurement_id=row.measurement_id, metric=row.metric, value=row.value, unit=row.unit,
-                timestamp=row.timestamp, url=row.url, release=row.release, environment=row.environment,
-                browser=row.browser,
-                attributes=msgspec.json.decode(row.attributes, type=JsonObject) if row.attributes else {},
-            )
-            for row in found
-        ]  # fmt: skip
-        return measures, cursor
+        return [measure_of(row) for row in found], cursor
+
+    def _measurements(self, where: EventFilter) -> list[MeasurementRow]:
+        newest: dict[tuple[int, str], int] = {}
+        for row in self._rows("measurements", MeasurementRow):
+            key = (row.project_id, row.measurement_id)
+            newest[key] = max(newest.get(key, 0), row.revision)
+        rows = self._select("measurements", MeasurementRow, where)
+        return [row for row in rows if row.revision == newest[row.project_id, row.measurement_id]]
+
+    def _measured(self, where: EventFilter, metrics: Sequence[str]) -> list[MeasurementRow]:
+        rows = self._measurements(where)
+        return [row for row in rows if isfinite(row.value) and (row.metric in metrics or not metrics)]
 
     # ── visits ──
 

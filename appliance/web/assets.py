@@ -106,12 +106,13 @@ def _read(directory: Path) -> dict[str, Asset]:
         if path.suffix == ".css" and path.parent.name == "css":
             styles.append(path.read_bytes())
         elif not path.name.startswith("."):
-            files[name] = _asset(path.suffix, path.read_bytes())
-    files[STYLES] = _asset(".css", b"\n".join(styles))
+            files[name] = asset_of(path.suffix, path.read_bytes())
+    files[STYLES] = asset_of(".css", b"\n".join(styles))
     return files
 
 
-def _asset(suffix: str, body: bytes) -> Asset:
+def asset_of(suffix: str, body: bytes) -> Asset:
+    """A file made ready; `suffix` says of which kind it is."""
     kind = _OWN_TYPES.get(suffix) or mimetypes.types_map.get(suffix, "")
     text = suffix in _COMPRESSED and len(body) > _SMALL
     return Asset(
@@ -122,13 +123,18 @@ def _asset(suffix: str, body: bytes) -> Asset:
     )
 
 
-def _negotiated(asset: Asset, current: bool, accepts: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+def encoded(asset: Asset, accepts: str) -> tuple[bytes, bytes]:
+    """The body as this client takes it, and its Content-Encoding, b"" for none; `accepts` is Accept-Encoding."""
     codings = {part.split(";")[0].strip() for part in accepts.split(",") if "q=0" not in part.replace("q=0.", "")}
-    body, coding = asset.body, b""
     if asset.br and "br" in codings:
-        body, coding = asset.br, b"br"
-    elif asset.gzip and "gzip" in codings:
-        body, coding = asset.gzip, b"gzip"
+        return asset.br, b"br"
+    if asset.gzip and "gzip" in codings:
+        return asset.gzip, b"gzip"
+    return asset.body, b""
+
+
+def _negotiated(asset: Asset, current: bool, accepts: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    body, coding = encoded(asset, accepts)
     headers = [
         (b"content-type", asset.content_type.encode()),
         (b"content-length", str(len(body)).encode()),

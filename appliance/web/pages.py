@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.enums import MediaType
+from litestar.exceptions import NotFoundException
 from litestar.response import Redirect, Response, Template
 from litestar.utils.scope.state import ScopeState
 from msgspec import Struct, field
@@ -28,6 +29,14 @@ Connection = ASGIConnection[Any, Any, Any, State]
 
 # Sections whose pages live under another first segment than their own name.
 _NAV: Final[Mapping[str, str]] = {"": "issues"}
+# What the navigation shows below a project, beside its issues: the segment after its slug → the words.
+PROJECT_SECTIONS: Final[Mapping[str, str]] = {
+    "performance": "Performance",
+    "sessions": "Sessions",
+    "replays": "Replays",
+    "traces": "Traces",
+    "outcomes": "Not kept",
+}
 _URL_SIGNS: Final = "/?#[]@!$&'()*+,;=:%-._~"  # what means something in an address, "%" of what is quoted already too
 
 
@@ -48,6 +57,24 @@ class ShellProject(Struct, frozen=True, kw_only=True):
     slug: str
     name: str
     open_issues: int = 0
+
+    @property
+    def sections(self) -> tuple[ShellSection, ...]:
+        """The project's pages, in the order of the navigation."""
+        slug = quote(self.slug, safe="")
+        issues = ShellSection(key="issues", text="Issues", href=f"/issues?project={slug}")
+        rest = (
+            ShellSection(key=key, text=text, href=f"/projects/{slug}/{key}") for key, text in PROJECT_SECTIONS.items()
+        )
+        return (issues, *rest)
+
+
+class ShellSection(Struct, frozen=True, kw_only=True):
+    """One of a project's pages; `key` is the last segment of its path."""
+
+    key: str
+    text: str
+    href: str
 
 
 class ShellLink(Struct, frozen=True, kw_only=True):
@@ -137,17 +164,38 @@ def is_htmx(request: AnyRequest) -> bool:
 def base_context(request: AnyRequest) -> dict[str, Any]:
     """What every template gets: layout, actor, shell, nav, project_slug, csrf_token, path, request_id."""
     actor = cast("Mapping[str, Any]", request.scope).get("user")
-    segment = request.url.path.strip("/").split("/")[0]
+    nav, slug = _place(request)
     return {
         "layout": "layout.html" if actor is not None else "plain.html",
         "actor": actor,
         "shell": getattr(request.state, "shell", None) or Shell(),
-        "nav": _NAV.get(segment, segment),
-        "project_slug": request.query_params.get("project", "") if segment == "issues" else "",
+        "nav": nav,
+        "project_slug": slug,
         "csrf_token": csrf_token(request),
         "path": request.url.path,
         "request_id": request_id(request),
     }
+
+
+def _place(request: AnyRequest) -> tuple[str, str]:
+    """Which entry of the navigation a page belongs to, and of which project."""
+    first, *rest = request.url.path.strip("/").split("/")
+    if first == "projects" and len(rest) >= 2:
+        return (rest[1] if rest[1] in PROJECT_SECTIONS else first), unquote(rest[0])
+    return _NAV.get(first, first), request.query_params.get("project", "") if first == "issues" else ""
+
+
+def project_of(request: AnyRequest, slug: str) -> ShellProject:
+    """A project that the acting user sees, by the name in an address.
+
+    Raises:
+        NotFoundException: there is none, or it is not theirs.
+    """
+    shell = cast("Shell", request.state.shell)
+    project = next((project for project in shell.projects if project.slug == slug), None)
+    if project is None:
+        raise NotFoundException(f"There is no project {slug}, or you are not a member of it.")
+    return project
 
 
 def csrf_token(connection: Connection) -> str:

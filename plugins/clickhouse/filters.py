@@ -36,10 +36,17 @@ _CLIENT_FIELDS: Final = {
 }
 EVENT_FIELDS: Final = _CLIENT_FIELDS | {
     "kinds": "kind", "levels": "level", "user_ids": "user_id", "urls": "url",
-    "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id",
+    "trace_id": "trace_id", "replay_id": "replay_id", "session_id": "session_id", "page_view_id": "page_view_id",
 }  # fmt: skip
-MEASUREMENT_FIELDS: Final = _CLIENT_FIELDS | {"urls": "url", "trace_id": "trace_id", "session_id": "session_id"}
-SESSION_FIELDS: Final = _CLIENT_FIELDS | {"session_id": "session_id"}
+MEASUREMENT_FIELDS: Final = _CLIENT_FIELDS | {
+    "urls": "url", "routes": "route", "ratings": "rating",
+    "trace_id": "trace_id", "session_id": "session_id", "page_view_id": "page_view_id",
+}  # fmt: skip
+SESSION_FIELDS: Final = _CLIENT_FIELDS | {"session_id": "session_id", "user_ids": "user_id"}
+PAGE_VIEW_FIELDS: Final = _CLIENT_FIELDS | {
+    "urls": "url", "routes": "route", "session_id": "session_id", "page_view_id": "page_view_id",
+}  # fmt: skip
+SPAN_FIELDS: Final = _CLIENT_FIELDS | {"urls": "url", "trace_id": "trace_id"}
 REPLAY_FIELDS: Final = _CLIENT_FIELDS | {"replay_id": "replay_id"}
 TEXT_COLUMNS: Final = ("title", "message", "culprit", "url")
 
@@ -158,6 +165,26 @@ def _select_event_content(into: Conditions, where: EventFilter) -> None:
         find = "positionCaseInsensitive" if word.isascii() else "positionCaseInsensitiveUTF8"
         needle = into.bind(word[:MAX_WORD], "String")
         into.add(f"({' OR '.join(f'{find}({column}, {needle}) > 0' for column in TEXT_COLUMNS)})")
+
+
+def newest_values(into: Conditions, project_ids: Sequence[int] = (), start: int = 0) -> None:
+    """Of the measurements that took each other's place, only the last: for a clause on `measurements`.
+
+    Few rows have a revision, so both sets are small; the rows of one measurement lie in one hour.
+
+    Args:
+        into: the clause to add to.
+        project_ids: those that the clause selects; empty: all.
+        start: µs; the clause selects nothing before it.
+    """
+    some = into.sibling()
+    some.add("revision > 0")
+    some.among("project_id", project_ids, "UInt64")
+    some.received_since(start)
+    revised = f"SELECT project_id, measurement_id, max(revision) FROM measurements WHERE {some.sql}"
+    into.add(f"""if(revision = 0,
+        (project_id, measurement_id) NOT IN (SELECT project_id, measurement_id FROM measurements WHERE {some.sql}),
+        (project_id, measurement_id, revision) IN ({revised} GROUP BY project_id, measurement_id))""")
 
 
 def needs_base_rows(where: EventFilter, fields: Sequence[str]) -> bool:

@@ -105,6 +105,11 @@ def _string_lists(values: Sequence[Sequence[str]]) -> Pieces:
     yield from _strings(list(chain.from_iterable(values)))
 
 
+def _number_lists(values: Sequence[Sequence[int]]) -> Pieces:
+    yield _offsets(values)
+    yield array("I", chain.from_iterable(values)).tobytes()
+
+
 def _string_maps(values: Sequence[Mapping[str, str]]) -> Pieces:
     yield _LABELS_VERSION
     yield _offsets(values)
@@ -143,5 +148,6 @@ _WRITERS: Final[Mapping[str, _Write]] = {
     "String": cast("_Write", _strings),
     "LowCardinality(String)": cast("_Write", _labels),
     "Array(String)": cast("_Write", _string_lists),
+    "Array(UInt32)": cast("_Write", _number_lists),
     "Map(LowCardinality(String), String)": cast("_Write", _string_maps),
 }

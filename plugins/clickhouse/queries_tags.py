@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from appliance.hookspecs import EventFilter, TagCount
+from appliance.hookspecs import EventFilter, FieldTable, TagCount
 
 from .engine import Reader
-from .filters import EVENT_FIELDS, Conditions, select_rows
+from .filters import (
+    EVENT_FIELDS,
+    MEASUREMENT_FIELDS,
+    PAGE_VIEW_FIELDS,
+    SESSION_FIELDS,
+    SPAN_FIELDS,
+    Conditions,
+    select_fields,
+    select_rows,
+    whole_range,
+)
 
 BUILT_IN: Final = ("browser", "os", "device", "release", "environment", "url", "level")
 MENU_FIELDS: Final = (*BUILT_IN, "kind", "user_id")
@@ -17,6 +27,16 @@ MAX_KEYS: Final = 200  # of tags on one page
 MAX_VALUES: Final = 500
 # Values told apart exactly for one key; beyond that the most frequent are found approximately, in bounded memory.
 EXACT_VALUES: Final = 1_000
+# Of the tables beside `events`: what filters them, and what their filter menus offer.
+TABLE_FILTERS: Final[Mapping[FieldTable, dict[str, str]]] = {
+    "measurements": MEASUREMENT_FIELDS, "page_views": PAGE_VIEW_FIELDS, "sessions": SESSION_FIELDS,
+    "spans": SPAN_FIELDS,
+}  # fmt: skip
+_CLIENT: Final = frozenset({"release", "environment", "browser", "os", "device"})
+TABLE_FIELDS: Final[Mapping[FieldTable, frozenset[str]]] = {
+    "measurements": _CLIENT | {"route"}, "page_views": _CLIENT | {"route"}, "sessions": _CLIENT | {"status"},
+    "spans": _CLIENT | {"status", "op"},
+}  # fmt: skip
 
 
 async def tag_distribution(reader: Reader, where: EventFilter, keys: Sequence[str], top: int) -> list[TagCount]:
@@ -81,3 +101,22 @@ async def values(reader: Reader, where: EventFilter, name: str, prefix: str, lim
     """
     rows = await reader.query("listing values", sql, conditions.parameters)
     return [TagCount(key=name, value=value, events=events, last_seen=last) for value, events, last in rows]
+
+
+async def field_values(reader: Reader, table: FieldTable, where: EventFilter, name: str, limit: int) -> list[TagCount]:
+    """The values of a field of a table that does not hold events, most frequent first."""
+    if name not in TABLE_FIELDS[table]:
+        return []
+    time = "start" if table == "spans" else "timestamp"
+    conditions = Conditions()
+    select_fields(conditions, where, TABLE_FILTERS[table])
+    conditions.within(time, [whole_range(where)])
+    conditions.received_since(where.start)
+    conditions.add(f"{name} != ''")
+    sql = f"""
+        SELECT CAST({name}, 'String') AS value, count() AS found, toUnixTimestamp64Micro(max({time}))
+        FROM {table} WHERE {conditions.sql} GROUP BY value
+        ORDER BY found DESC, value LIMIT {max(1, min(limit, MAX_VALUES))}
+    """
+    rows = await reader.query("listing values", sql, conditions.parameters)
+    return [TagCount(key=name, value=value, events=found, last_seen=last) for value, found, last in rows]

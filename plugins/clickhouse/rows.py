@@ -36,8 +36,6 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "id_hash", "project_id", "kind", "id", "timestamp", "received_at", "group_hash", "ordinal", "batch_id",
     ),
 }  # fmt: skip
-# Which field of a row is the id that `seen` asks for, by the name that `seen` calls the kind.
-DEDUPED: Final = {"event": "event_id", "measurement": "measurement_id", "page_view": "page_view_id"}
 
 
 class Columns(Struct):
@@ -99,29 +97,17 @@ def split_by_day(table: str, columns: list[Sequence[object]], place: int) -> Ite
 
 def id_blocks(batch: Batch, wanted: Callable[[int], bool] | None = None) -> Iterator[Columns]:
     """The rows of `event_ids` that follow from a batch; `wanted` picks by ordinal."""
-    lines: list[tuple[object, ...]] = []
-    for row in batch.events:
-        if wanted is None or wanted(row.ordinal):
-            key = id_hash(row.project_id, "event", row.event_id)
-            lines.append(
-                (
-                    key,
-                    row.project_id,
-                    "event",
-                    row.event_id,
-                    row.timestamp,
-                    row.received_at,
-                    row.group_hash,
-                    row.ordinal,
-                )
-            )
-    for kind, rows in (("measurement", batch.measurements), ("page_view", batch.page_views)):
-        for row in rows:
-            if wanted is None or wanted(row.ordinal):
-                identity = row.measurement_id if isinstance(row, MeasurementRow) else row.page_view_id
-                key = id_hash(row.project_id, kind, identity)
-                lines.append((key, row.project_id, kind, identity, row.timestamp, row.received_at, 0, row.ordinal))
+    kinds: tuple[tuple[str, Sequence[EventRow | MeasurementRow | PageViewRow]], ...] = (
+        ("event", batch.events), ("measurement", batch.measurements), ("page_view", batch.page_views),
+    )  # fmt: skip
+    lines = [_id_line(kind, row) for kind, rows in kinds for row in rows if wanted is None or wanted(row.ordinal)]
     if lines:
         columns: list[Sequence[object]] = list(zip(*lines, strict=True))
         columns.append((batch.batch_id,) * len(lines))
         yield from split_by_day("event_ids", columns, COLUMNS["event_ids"].index("received_at"))
+
+
+def _id_line(kind: str, row: EventRow | MeasurementRow | PageViewRow) -> tuple[object, ...]:
+    identity, group_hash = row.identity, row.group_hash if isinstance(row, EventRow) else 0
+    key = id_hash(row.project_id, kind, identity)
+    return (key, row.project_id, kind, identity, row.timestamp, row.received_at, group_hash, row.ordinal)

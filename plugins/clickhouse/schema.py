@@ -154,6 +154,19 @@ MIGRATIONS: Final = (
             *_summary("measurement_summary", _MEASUREMENT_SUMMARY, _MEASUREMENT_ORDER),
         ),
     ),
+    # An older program writes and reads all of these tables by column names: it leaves the new ones at their defaults.
+    Migration(
+        2,
+        "page views by envelope, values that replace others, users of sessions",
+        (
+            "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS envelope_id String CODEC(ZSTD(1))",
+            "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS title String CODEC(ZSTD(1))",
+            "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS sequences Array(UInt32) CODEC(ZSTD(1))",
+            "ALTER TABLE measurements ADD COLUMN IF NOT EXISTS revision UInt32 CODEC(ZSTD(1))",
+            "ALTER TABLE sessions ADD COLUMN IF NOT EXISTS user_id String CODEC(ZSTD(1))",
+        ),
+        readable_from=1,
+    ),
 )
 SCHEMA_VERSION: Final = MIGRATIONS[-1].version
 READABLE_FROM: Final = max(migration.readable_from or migration.version for migration in MIGRATIONS)

@@ -17,16 +17,22 @@ from appliance.hookspecs import (
     EventStore,
     EventStoreError,
     EventSummary,
+    FieldTable,
     GroupStats,
     JsonObject,
     LatestEvent,
     Measure,
+    MetricBucket,
+    MetricElement,
     MetricSummary,
     Neighbours,
     Page,
+    PageViewSummary,
     PluginContext,
     ReleaseSummary,
     ReplaySummary,
+    SessionSummary,
+    SpanSummary,
     StoreChunk,
     StoreExport,
     StoreSchema,
@@ -35,7 +41,15 @@ from appliance.hookspecs import (
 )
 from appliance.model import TABLES, Batch, Event
 
-from . import queries_events, queries_groups, queries_metrics, queries_tags, queries_visits
+from . import (
+    queries_events,
+    queries_groups,
+    queries_metrics,
+    queries_pages,
+    queries_spans,
+    queries_tags,
+    queries_visits,
+)
 from .config import ClickHouseConfig, derive_caps
 from .disk_guard import DiskGuard
 from .engine import Engine
@@ -235,15 +249,35 @@ class ClickHouseStore(EventStore):
         """The values of a field or tag."""
         return await queries_tags.values(self.engine, where, name, prefix, limit)
 
+    async def field_values(self, table: FieldTable, where: EventFilter, name: str, limit: int = 50) -> list[TagCount]:
+        """The values of a field of what is not an event."""
+        return await queries_tags.field_values(self.engine, table, where, name, limit)
+
     async def count(self, where: EventFilter) -> tuple[int, int]:
         """(events, users)."""
         return await queries_groups.count(self.engine, self._issues, where)
 
     async def metric_summaries(
-        self, where: EventFilter, metrics: Sequence[str] = (), by_url: bool = False, limit: int = 100
+        self,
+        where: EventFilter,
+        metrics: Sequence[str] = (),
+        by_url: bool = False,
+        limit: int = 100,
+        by_route: bool = False,
     ) -> list[MetricSummary]:
         """Percentiles of measurements."""
-        return await queries_metrics.metric_summaries(self.engine, self._metrics, where, metrics, by_url, limit)
+        by = [name for name, wanted in (("url", by_url), ("route", by_route)) if wanted]
+        return await queries_metrics.metric_summaries(self.engine, self._metrics, where, metrics, by, limit)
+
+    async def metric_histograms(
+        self, where: EventFilter, metrics: Sequence[str], bucket: int
+    ) -> Mapping[str, list[MetricBucket]]:
+        """Percentiles of measurements over time."""
+        return await queries_metrics.metric_histograms(self.engine, self._metrics, where, metrics, bucket)
+
+    async def metric_elements(self, where: EventFilter, metric: str, limit: int = 20) -> list[MetricElement]:
+        """What a metric was measured on."""
+        return await queries_metrics.metric_elements(self.engine, where, metric, limit)
 
     async def measurements(self, where: EventFilter, metric: str, page: Page) -> tuple[list[Measure], str]:
         """Single samples."""
@@ -264,3 +298,27 @@ class ClickHouseStore(EventStore):
     async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
         """What was not kept."""
         return await queries_visits.outcomes(self.engine, where)
+
+    async def sessions(self, where: EventFilter, page: Page) -> tuple[list[SessionSummary], str]:
+        """Visits."""
+        return await queries_pages.sessions(self.engine, where, page)
+
+    async def session(self, project_ids: Sequence[int], session_id: str) -> SessionSummary | None:
+        """One visit."""
+        return await queries_pages.session(self.engine, project_ids, session_id)
+
+    async def page_views(self, where: EventFilter, page: Page) -> tuple[list[PageViewSummary], str]:
+        """Page views with what is missing of them."""
+        return await queries_pages.page_views(self.engine, where, page)
+
+    async def page_view_count(self, where: EventFilter) -> tuple[int, int, int]:
+        """(page views, those with gaps, missing in all)."""
+        return await queries_pages.page_view_count(self.engine, where)
+
+    async def spans(self, where: EventFilter, page: Page) -> tuple[list[SpanSummary], str]:
+        """Root spans, or a trace's."""
+        return await queries_spans.spans(self.engine, where, page)
+
+    async def trace(self, project_ids: Sequence[int], trace_id: str, limit: int = 1000) -> list[SpanSummary]:
+        """The spans of one trace."""
+        return await queries_spans.trace(self.engine, project_ids, trace_id, limit)

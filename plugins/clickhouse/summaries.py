@@ -16,7 +16,7 @@ from msgspec import Struct
 from appliance.model import MICROSECONDS
 
 from .engine import Engine
-from .filters import FAR, Conditions, Range
+from .filters import FAR, Conditions, Range, newest_values
 from .rows import DAY
 
 HOUR: Final = 3_600 * MICROSECONDS
@@ -34,6 +34,7 @@ class Summary(Struct, frozen=True):
     select: str  # what fills `columns`
     keys: str
     condition: str = "1"  # of base rows
+    replaced: bool = False  # whether base rows may take each other's place
 
 
 ISSUES: Final = Summary(
@@ -60,6 +61,7 @@ MEASUREMENTS: Final = Summary(
         quantilesTDigestState(0.5, 0.75, 0.95)(value)""",
     keys="project_id, metric, url, at, environment, release, browser, os, device",
     condition="isFinite(value)",
+    replaced=True,
 )
 
 
@@ -174,6 +176,8 @@ class Summariser:
         base.within("timestamp", [span])
         base.received_since(span[0])
         base.add(self._summary.condition)
+        if self._summary.replaced:
+            newest_values(base, start=span[0])
         sums = base.sibling()
         sums.within("hour", [span])
         sql = f"""
@@ -199,6 +203,8 @@ class Summariser:
         fresh.within("timestamp", _joined(hours))
         fresh.received_since(hours[0])
         fresh.add(summary.condition)
+        if summary.replaced:
+            newest_values(fresh, start=hours[0])
         await self._engine.maintain(
             doing,
             f"""INSERT INTO {staging} ({summary.columns}) SELECT {summary.select}

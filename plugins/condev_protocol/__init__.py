@@ -1,4 +1,4 @@
-"""The condev browser SDK's protocol, version 1, so that pages which carry that SDK report here unchanged."""
+"""The condev protocol: version 2 of our own SDK, and version 1, so that pages with the earlier one report unchanged."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from appliance.hookspecs import PluginContext, PluginInfo, Protocol, hookimpl
 
 from .protocol import CondevProtocol
+from .v2 import CondevProtocolV2
 
-__all__ = ["CondevProtocol", "plugin", "register_protocols"]
+__all__ = ["CondevProtocol", "CondevProtocolV2", "plugin", "register_protocols"]
 
 plugin = PluginInfo(
     name="condev_protocol",
-    version="1.0",
+    version="2.0",
     requires_api="1.0",
-    summary="Accepts errors, web vitals, white screens and replays from the condev SDK.",
+    summary="Accepts errors, web vitals, white screens, spans and replays from the condev SDK, old and new.",
 )
 
 
 @hookimpl
 def register_protocols(context: PluginContext) -> Sequence[Protocol]:
-    """One protocol, "condev"."""
-    return [CondevProtocol()]
+    """Both versions."""
+    return [CondevProtocol(), CondevProtocolV2(context.sdk_path)]

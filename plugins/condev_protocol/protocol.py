@@ -1,6 +1,6 @@
-"""Version 1 of the condev protocol, as the SDK that is in the field speaks it: where it listens and what it answers.
+"""Version 1 of the condev protocol, as the earlier SDK in the field speaks it: where it listens and what it answers.
 
-Not for version 2, which has its own routes and module when it comes.
+Not for version 2 (`v2`), but that both ask for their settings at one address.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .common import Report
 from .events import decode_custom, decode_error, decode_other
 from .measures import decode_measurement
 from .replays import decode_replay
+from .v2.settings import settings_answer
 
 _PREFIXES: Final = ("", "/dsn-api")  # the canonical DSN has the prefix, the SDK's shorter forms do not
 _KEEP_HEADERS: Final = ("user-agent", "origin", "referer")
@@ -106,6 +107,8 @@ class CondevProtocol(Protocol):
         app_id = _app_id(request.query)
         if not app_id:
             return _json(400, {"message": "appId is required", "error": "APP_ID_REQUIRED"})
+        if (parse_qs(request.query[:2048]).get("v") or [""])[0] == "2":
+            return settings_answer(app_id, settings)
         enabled = settings is not None and settings.replay_enabled
         return _json(200, {"success": True, "data": {"appId": app_id, "replayEnabled": enabled}})
 

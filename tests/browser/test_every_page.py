@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from appliance.cli.demo_traffic import envelope
+from appliance.cli.demo_visits import visit
 from appliance.testing.running import RunningAppliance
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -32,6 +33,7 @@ VIEWER: Final = "viewer@example.com"
 PASSWORD: Final = "a few words in a row"
 EVENTS: Final = 12
 SHOP: Final = "/projects/example-shop"
+VISITS: Final = 30  # some eighty page views: vitals of every rating, a white screen, gaps
 
 PAGES: Final = (
     "/issues", "/issues?q=is:all+level:error&period=24h&sort=events", "/issues?q=nothing-like-this",
@@ -42,6 +44,12 @@ PAGES: Final = (
     "/alerts/messages?state=failed", "/alerts/rules", "/alerts/rules/new?project=example-shop", "/alerts/rules/1",
     "/alerts/channels", "/system", "/system/dead-letters", "/system/dead-letters/1", "/users", "/users/1", "/users/2",
     "/account", "/account/security", "/account/sessions", "/account/tokens",
+    f"{SHOP}/performance", f"{SHOP}/performance?route=/cart&period=24h", f"{SHOP}/performance?browser=none",
+    f"{SHOP}/performance/metric?metric=LCP", f"{SHOP}/performance/metric?metric=CLS&by=page&rating=poor&period=30d",
+    f"{SHOP}/performance/metric?metric=cart.render", f"{SHOP}/performance/metric?metric=none",
+    f"{SHOP}/performance/values/route", "/projects/quiet/performance", f"{SHOP}/sessions?period=7d",
+    f"{SHOP}/sessions?user=nobody", f"{SHOP}/sessions/values/browser", "/projects/quiet/sessions",
+    f"{SHOP}/traces?period=7d", "/projects/quiet/traces", f"{SHOP}/outcomes", "/projects/quiet/outcomes",
 )  # fmt: skip
 OUTSIDE: Final = ("/sign-in", "/forgot-password", "/setup/wrong", "/reset/wrong", "/invitation/wrong")
 
@@ -64,6 +72,10 @@ def send_events(running: RunningAppliance) -> None:
         for number in range(EVENTS):
             body, agent = envelope(draw, time.time(), age=number * 600)
             assert client.post(url, content=body, headers={"User-Agent": agent}).status_code == 200
+        for number in range(VISITS):
+            for one in visit(draw, time.time(), age=300 + number * 1800):
+                sent = client.post(f"{running.url}/v2/{key}", content=one.body, headers={"User-Agent": one.user_agent})
+                assert sent.status_code == 200
         broken = b'{"event_id":"aa"}\n{"type":"event"}\n{broken'
         assert client.post(url, content=broken).status_code == 200
 
@@ -117,6 +129,16 @@ async def set_the_stage(look: Look) -> str:
     return str(await page.locator("[data-copied]").first.inner_text())
 
 
+async def look_inside(look: Look) -> None:
+    """What has an address of its own: a session, a trace, a white screen."""
+    for path in (f"{SHOP}/sessions?period=7d", f"{SHOP}/traces?period=7d", "/issues?q=kind:white_screen"):
+        await look.page.goto(f"{look.url}{path}")
+        href = await look.page.locator("tr[data-row] a").first.get_attribute("href")
+        assert href, f"a row of {path} leads somewhere"
+        await look.at(href)
+    assert await look.page.locator(".white-screen svg path.empty").count() == 25
+
+
 async def wait_for_issues(look: Look) -> None:
     deadline = time.monotonic() + 30
     while not await look.page.locator("tr[data-row]").count():
@@ -155,6 +177,7 @@ async def test_every_page_is_accessible_and_fits(
         look.found |= outside.found
     for path in PAGES:
         await look.at(path)
+    await look_inside(look)
     await look.at("/issues")
     for action in (
         "document.querySelector('details.menu').open = true",

@@ -1,4 +1,7 @@
-"""The example page in a real browser, with each major version of the SDK: every button reports what it says."""
+"""The example page for Sentry's SDK in a real browser, with each major version: every button reports what it says.
+
+The page of our own SDK is driven by tests/browser/sdk/test_example.py.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ import pytest
 from litestar import Litestar, Request, Response, post
 
 from appliance.testing.dashboard import served
-from appliance.web.example import example_router
+from appliance.web.example import ExampleConfig, example_router
 from appliance.web.live import LiveStreams
 
 pytestmark = pytest.mark.browser
 
 PUBLIC = {"public": True}
-EXAMPLE = Path(__file__).parents[2] / "examples" / "vanilla"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "vanilla" / "public"  # what the build takes over as it is
 # Button → what the report must say, and how many there are.
 EXPECTED = {
     "typeError": ("undefined", 1),
@@ -57,7 +60,9 @@ class Taken:
             return Response({}, headers={"Access-Control-Allow-Origin": "*"})
 
         self.app = Litestar(
-            [example_router(lambda: self._dsn, PUBLIC, folder), envelope], openapi_config=None, logging_config=None
+            [example_router(lambda: ExampleConfig(dsn=self._dsn), PUBLIC, folder), envelope],
+            openapi_config=None,
+            logging_config=None,
         )
         self.app.state["live"] = LiveStreams()
 
@@ -70,12 +75,13 @@ class Taken:
 def example(request: pytest.FixtureRequest, tmp_path: Path, sdk_bundle: Callable[[int], Path]) -> Iterator[Any]:
     folder = tmp_path / "example"
     shutil.copytree(EXAMPLE, folder)
-    (folder / "vendor").mkdir(exist_ok=True)
-    shutil.copyfile(sdk_bundle(request.param), folder / "vendor" / "sentry.js")
+    (folder / "index.html").write_text("")  # our own SDK's page, of which this is the neighbour
+    (folder / "sentry" / "vendor").mkdir(exist_ok=True)
+    shutil.copyfile(sdk_bundle(request.param), folder / "sentry" / "vendor" / "sentry.js")
     taken = Taken(folder)
     with served(taken.app) as address:
         taken.reports_to(address)
-        yield taken, f"{address}/example/"
+        yield taken, f"{address}/example/sentry/"
 
 
 async def test_every_button_reports_what_it_says(browser: Any, example: Any) -> None:

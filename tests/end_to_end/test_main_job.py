@@ -91,7 +91,7 @@ async def throw_in_the_example_page(browser: Any, running: RunningAppliance, bun
         await route.fulfill(path=bundle, content_type="text/javascript")
 
     await page.route("**/vendor/sentry.js", sdk)
-    await page.goto(f"{running.url}/example/")
+    await page.goto(f"{running.url}/example/sentry/")
     async with page.expect_response(lambda response: "/envelope/" in response.url and response.status == 200):
         await page.click("[data-cause=typeError]")
     answered = time.monotonic()

@@ -184,6 +184,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         send(appliance, project_a, error_event(MARKER, 2) | {"fingerprint": ["another"]})
         made.event_b = send(appliance, made.project_b, error_event("bilby", 1))
         _measure(appliance, owner.key)
+        made.ids |= _visit(appliance, owner.key)
         _wait_for_issues(made, owner)
         asyncio.run(_people(made, appliance.data_dir))
         _things(made)
@@ -209,6 +210,40 @@ def _measure(appliance: RunningAppliance, key: str) -> None:
     assert status == 201, said
 
 
+def _visit(appliance: RunningAppliance, key: str) -> dict[str, Any]:
+    """A session of project A by our own protocol: a page view, a span, a drop, a replay; the ids that lead to them."""
+    now = int(time.time() * 1000)
+    ids = {"visit_id": uuid.uuid4().hex, "trace_id": uuid.uuid4().hex, "replay_id": uuid.uuid4().hex}
+    url = f"https://x.example/{MARKER}"
+    header = {
+        "v": 2,
+        "id": uuid.uuid4().hex,
+        "sent_at": now,
+        "page_view": {"id": uuid.uuid4().hex, "started": now, "url": url, "route": f"/{MARKER}", "title": MARKER},
+        "session": {"id": ids["visit_id"], "started": now, "status": "ok", "errors": 0},
+        "last": 9,
+        "release": f"{MARKER}@1.0.0",
+        "environment": f"{MARKER}-environment",
+        "user": {"id": f"{MARKER}-user"},
+    }
+    span = {"trace_id": ids["trace_id"], "span_id": "a" * 16, "op": "pageload", "name": MARKER, "is_segment": True}
+    items: list[dict[str, Any]] = [
+        {"type": "page_view"},
+        {"type": "span", **span, "start": now, "end": now + 5},
+        {"type": "outcome", "reason": MARKER, "category": "error", "quantity": 3},
+        {
+            "type": "replay_segment", "replay_id": ids["replay_id"], "segment": 0, "replay_type": "session",
+            "started": now, "ended": now + 5, "urls": [url],
+            "events": [{"type": 4, "timestamp": now, "data": {"href": url, "width": 800, "height": 600}}],
+        },
+    ]  # fmt: skip
+    lines = [header, *({"n": number, "at": now, **item} for number, item in enumerate(items, 1))]
+    body = "\n".join(json.dumps(line) for line in lines).encode()
+    status, said = appliance.post(f"/v2/{key}", body, {"content-type": "text/plain"})
+    assert status == 200, said
+    return {**ids, "number": 0}
+
+
 def _wait_for_issues(made: Site, owner: Owner) -> None:
     def listed(project_id: int, count: int) -> list[dict[str, Any]]:
         items = made.appliance.get(f"/api/v1/projects/{project_id}/issues?sort=events", owner.token)["items"]
@@ -216,6 +251,13 @@ def _wait_for_issues(made: Site, owner: Owner) -> None:
 
     made.appliance.wait_until(lambda: listed(owner.project_id, 2), "the issues of A")
     made.appliance.wait_until(lambda: listed(int(made.project_b["id"]), 1), "the issue of B")
+
+    def visited() -> bool:
+        spans = made.appliance.get(f"/api/v1/projects/{owner.project_id}/spans", owner.token)["items"]
+        replays = made.appliance.get(f"/api/v1/projects/{owner.project_id}/replays", owner.token)["items"]
+        return bool(spans and replays)
+
+    made.appliance.wait_until(visited, "the visit to A")
     first, second = listed(owner.project_id, 2)
     made.ids["issue_id"], made.other_issue = first["id"], second["id"]
     made.issue_b = listed(int(made.project_b["id"]), 1)[0]["id"]

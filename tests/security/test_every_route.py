@@ -24,7 +24,10 @@ from appliance.roles import Role as ProcessRole
 
 SAFE: Final = {"GET", "HEAD"}
 # Parameters that lead to things of project A: who does not see it gets 404 (or 403) and nothing else.
-OF_A: Final = {"issue_id", "event_id", "project_id", "slug", "rule_id", "message_id", "key_id", "letter_id"}
+OF_A: Final = {
+    "issue_id", "event_id", "project_id", "slug", "rule_id", "message_id", "key_id", "letter_id", "visit_id",
+    "trace_id", "replay_id",
+}  # fmt: skip
 # What a form must hold to have an effect. Keys of `Site.ids` in braces are filled in.
 NEW_RULE: Final = {"name": "mine", "condition": "new_issue", "channel": "email", "recipients": "thief@example.com"}
 FORMS: Final[dict[str, dict[str, str]]] = {

@@ -43,7 +43,7 @@ def render(config: Config, plan: Plan, extensions: Extensions | None = None) -> 
     if plan.has("caddy"):
         files["Caddyfile"] = caddyfile(config, plan, extensions.protocols)
     if plan.target == "tunnel":
-        files |= cdn_files(extensions.protocols)
+        files |= cdn_files(extensions.protocols, config.sdk.script)
     files |= env_example(config, plan)
     files |= services_files(extensions.services, taken=files)
     compose = compose_file(config, plan, extensions, files)

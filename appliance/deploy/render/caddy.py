@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from appliance.config import KIB, MIB, Config
 from appliance.deploy.plan import Plan
-from appliance.deploy.render.paths import path_pattern
+from appliance.deploy.render.paths import path_pattern, sdk_pattern
 from appliance.deploy.render.text import template
 from appliance.deploy.topology import domain, own_networks
 from appliance.hookspecs import Protocol, Verdict, VerdictKind
@@ -50,6 +50,7 @@ def caddyfile(config: Config, plan: Plan, protocols: Sequence[Protocol]) -> str:
         tls=tls,
         trusted=list(dict.fromkeys(trusted)),
         away=away_words(protocols),
+        sdk=sdk_pattern(config.sdk.script),
         quoted=quoted,
         ingest_body=max(config.ingest.max_body, config.ingest.max_compressed_body) + BODY_MARGIN,
         core_body=CORE_BODY,

@@ -10,8 +10,9 @@ from appliance.deploy.render.text import template
 from appliance.hookspecs import Protocol
 
 
-def cdn_files(protocols: Sequence[Protocol]) -> dict[str, str]:
-    """The Worker's source; docs/tunnel.md says where it goes."""
+def cdn_files(protocols: Sequence[Protocol], script: str) -> dict[str, str]:
+    """The Worker's source; docs/tunnel.md says where it goes. `script`: `[sdk] script`."""
+    stem = script.removesuffix(".js")
     away = [
         {
             "pattern": words.pattern,
@@ -25,6 +26,10 @@ def cdn_files(protocols: Sequence[Protocol]) -> dict[str, str]:
     page = template("unavailable.html", site_name="The dashboard", retry=RETRY_SECONDS)
     return {
         "cdn/worker.js": template(
-            "worker.js.j2", away=json.dumps(away, indent=2), page=json.dumps(page), retry=RETRY_SECONDS
+            "worker.js.j2",
+            away=json.dumps(away, indent=2),
+            page=json.dumps(page),
+            retry=RETRY_SECONDS,
+            folders="|".join(dict.fromkeys(("static", "sdk", "sdk-errors", stem, f"{stem}-errors"))),
         )
     }

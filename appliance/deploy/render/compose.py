@@ -31,7 +31,7 @@ _PROBE: Final = (
 _SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 OURS: Final = frozenset({"caddy", "cloudflared", "ingest", "core", "clickhouse", "postgres"})
 # What ingest reads of config.toml: another key is no reason to restart it.
-_INGEST_READS: Final = ("site.", "ingest.", "plugins.", "log.")
+_INGEST_READS: Final = ("site.", "ingest.", "sdk.", "plugins.", "log.")
 
 
 def compose_file(config: Config, plan: Plan, extensions: Extensions, files: Mapping[str, str]) -> str:
@@ -143,7 +143,7 @@ def _traefik(config: Config, extensions: Extensions) -> dict[str, dict[str, str]
     """Labels for Coolify's Traefik: SDK paths to ingest, the rest to core. `$` is doubled: Compose reads these."""
     name = domain(config)
     host = f"Host(`{name}`)" if name else "Host(`" + variable("CONDEV_DOMAIN", WHY_DOMAIN).strip('"') + "`)"
-    paths = all_paths(extensions.protocols).replace("$", "$$")
+    paths = all_paths(extensions.protocols, config.sdk.script).replace("$", "$$")
 
     def router(service: str, rule: str, port: int, priority: int) -> dict[str, str]:
         own = f"traefik.http.routers.condev-{service}"

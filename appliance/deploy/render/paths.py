@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.hookspecs import Protocol
 
+_SDK_REST: Final = r"\.js(?:\.map)?|/+[^/]+/+[^/]+"
 _PARAMETER: Final = re.compile(r"(\{[a-z_]+\})")
 
 
@@ -20,9 +21,16 @@ def path_pattern(protocol: Protocol) -> str:
     return f"^/+(?:{'|'.join(paths)})/*$"
 
 
-def all_paths(protocols: Sequence[Protocol]) -> str:
-    """The same for all protocols together."""
-    inner = [path_pattern(protocol).removeprefix("^/+(?:").removesuffix(")/*$") for protocol in protocols]
+def sdk_pattern(script: str) -> str:
+    """The same for the SDK's files: under its usual name and the one that [sdk] script gives, short and by version."""
+    stems = sorted({"sdk", script.removesuffix(".js")})
+    return f"^/+(?:dsn-api/+)?(?:{'|'.join(stems)})(?:-errors)?(?:{_SDK_REST})/*$"
+
+
+def all_paths(protocols: Sequence[Protocol], script: str) -> str:
+    """The same for all protocols and the SDK together."""
+    patterns = [*map(path_pattern, protocols), sdk_pattern(script)]
+    inner = [pattern.removeprefix("^/+").removesuffix("/*$") for pattern in patterns]
     return f"^/+(?:{'|'.join(inner)})/*$"
 
 

@@ -21,6 +21,8 @@ from appliance.testing.event_store.counting import CountingSuite
 from appliance.testing.event_store.filtering import FilterSuite
 from appliance.testing.event_store.keeping import KeepingSuite
 from appliance.testing.event_store.listing import EventsSuite, ValuesSuite
+from appliance.testing.event_store.measuring import MeasuringSuite
+from appliance.testing.event_store.viewing import ViewingSuite
 from appliance.testing.event_store.visits import VisitsSuite
 from appliance.testing.event_store.writing import WritingSuite
 from appliance.testing.rows import NOW
@@ -29,6 +31,15 @@ __all__ = ["HOSTILE", "NOW", "EventStoreSuite"]
 
 
 class EventStoreSuite(
-    WritingSuite, FilterSuite, EventsSuite, CountingSuite, ValuesSuite, VisitsSuite, KeepingSuite, BackupSuite
+    WritingSuite,
+    FilterSuite,
+    EventsSuite,
+    CountingSuite,
+    ValuesSuite,
+    MeasuringSuite,
+    VisitsSuite,
+    ViewingSuite,
+    KeepingSuite,
+    BackupSuite,
 ):
     """All of the contract. A subclass provides the fixture `store`."""

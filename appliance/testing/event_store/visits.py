@@ -1,15 +1,11 @@
-"""Measurements, replays, releases and what was not kept."""
+"""Replays, releases and what was not kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import pytest
 
 from appliance.hookspecs import (
     EventStore,
-    MetricSummary,
     Page,
 )
 from appliance.model import Batch
@@ -20,7 +16,6 @@ from appliance.testing.rows import (
     SECOND,
     event_row,
     hex_id,
-    measurement_row,
     outcome_row,
     replay_segment_row,
     session_row,
@@ -28,44 +23,7 @@ from appliance.testing.rows import (
 
 
 class VisitsSuite:
-    """Measurements, replays, releases, outcomes."""
-
-    async def test_metrics_are_summed_up_per_metric_and_page(self, store: EventStore) -> None:
-        slow = [("https://a/", value, "poor") for value in (3_000.0, 4_000.0, 5_000.0)]
-        fast = [("https://b/", value, "good") for value in (100.0, 200.0)]
-        rows = [
-            measurement_row(n, url=url, value=value, rating=rating)
-            for n, (url, value, rating) in enumerate(slow + fast)
-        ]
-        rows += [measurement_row(9, metric="CLS", value=0.1, rating="needs-improvement")]
-        rows += [measurement_row(10, metric="CLS", value=0.2, rating="needs_improvement", project_id=2)]
-        await store.write(Batch(batch_id=BATCH, measurements=rows))
-        for _ in range(2):
-            cls, lcp = await store.metric_summaries(ALL)
-            assert (cls.metric, cls.samples, cls.needs_improvement, cls.p75) == ("CLS", 1, 1, pytest.approx(0.1))
-            assert (lcp.metric, lcp.samples, lcp.good, lcp.poor, lcp.url) == ("LCP", 5, 2, 3, "")
-            assert lcp.p50 == pytest.approx(3_000.0)
-            pages = await store.metric_summaries(ALL, ("LCP",), by_url=True)
-            assert [(one.url, one.samples) for one in pages] == [("https://a/", 3), ("https://b/", 2)]
-            assert pages[0].p50 == pytest.approx(4_000.0)
-            assert await store.metric_summaries(where(urls=("https://c/",))) == []
-            await store.summarise(NOW + HOUR)
-
-    async def test_event_fields_filter_no_measurements(self, store: EventStore) -> None:
-        await store.write(Batch(batch_id=BATCH, measurements=[measurement_row(0)]))
-        found: Sequence[MetricSummary] = await store.metric_summaries(
-            where(levels=("fatal",), text="x", environments=("production",))
-        )
-        assert [one.samples for one in found] == [1]
-
-    async def test_samples_of_a_metric_are_paged(self, store: EventStore) -> None:
-        rows = [measurement_row(n, value=float(n), attributes=b'{"element":"img"}') for n in range(5)]
-        await store.write(Batch(batch_id=BATCH, measurements=[*rows, measurement_row(7, metric="CLS")]))
-        first, cursor = await store.measurements(ALL, "LCP", Page(limit=3))
-        second, end = await store.measurements(ALL, "LCP", Page(limit=3, cursor=cursor))
-        assert [one.value for one in first + second] == [4.0, 3.0, 2.0, 1.0, 0.0]
-        assert end == ""
-        assert first[0].attributes == {"element": "img"}
+    """Replays, releases, outcomes."""
 
     async def test_a_replay_is_told_from_its_segments(self, store: EventStore) -> None:
         rows = [

@@ -24,10 +24,11 @@ from appliance.config import Config
 from appliance.dashboard import MAX_REQUEST_BYTES
 from appliance.deploy.extensions import load_extensions
 from appliance.deploy.render.caddy import CORE_BODY
-from appliance.deploy.render.paths import all_paths, path_pattern
+from appliance.deploy.render.paths import all_paths, path_pattern, sdk_pattern
 from appliance.hookspecs import Answer, Decoded, DecodeError, IngestRequest, Peek, Protocol, Route, Verdict
 from appliance.ingest.routes import RouteTable
 from appliance.model import Record
+from appliance.web.sdk_files import SdkFiles
 
 from .tools import BIN, configured, rendered
 
@@ -202,9 +203,18 @@ def test_caddy_takes_the_file_and_would_not_write_it_otherwise(tmp_path: Path, t
 
 def test_sdk_paths_go_to_ingest_and_the_rest_to_core(tmp_path: Path) -> None:
     with stack(tmp_path) as (front, _, _):
-        for path in (ENVELOPE, "/api/7/store", "//tracking//key/", "/dsn-api/app-config?appId=x", "/healthz"):
+        for path in (
+            ENVELOPE,
+            "/api/7/store",
+            "//tracking//key/",
+            "/dsn-api/app-config?appId=x",
+            "/healthz",
+            "/v2/key?enc=gzip",
+            "/sdk.js",
+            "/sdk/1.0.0/vitals.js",
+        ):
             assert json.loads(front.ask("GET", path)[2])["by"] == "ingest", path
-        for path in ("/", "/api/v1/projects", "/api/seven/envelope/", "/tracking", "/api/7/envelope/x", "/sdk.js"):
+        for path in ("/", "/api/v1/projects", "/api/seven/envelope/", "/tracking", "/api/7/envelope/x", "/sdkx.js"):
             assert json.loads(front.ask("GET", path)[2])["by"] == "core", path
 
 
@@ -329,7 +339,8 @@ FIRST_PARTY = load_extensions(Config(), Path("/nowhere")).protocols
 PROTOCOLS = (*FIRST_PARTY, Odd())
 TABLE = RouteTable(PROTOCOLS)
 WORDS = ["api", "7", "0123456789012345678", "envelope", "store", "tracking", "key", "dsn-api", "replay", "v1",
-         "traces.json", "tracesXjson", "x-key", "in+out", "innout", "healthz", "a.b", ""]  # fmt: skip
+         "traces.json", "tracesXjson", "x-key", "in+out", "innout", "healthz", "a.b", "v2", "sdk", "sdk.js", "sdk.js.map",
+         "sdk-errors", "sdk-errors.js", "sdkxjs", "shop", "shop.js", "shop-errors", ""]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=5), st.booleans())
@@ -338,7 +349,10 @@ def test_what_caddy_sends_to_ingest_is_what_ingest_claims(words: list[str], slas
 
     path = "/" + "/".join(words) + ("/" if slash else "")
     claimed = TABLE.find(path)
-    assert bool(re.search(all_paths(PROTOCOLS), path)) == (claimed is not None), path
+    for script in ("sdk.js", "shop.js"):
+        files = SdkFiles(None, Path("/nowhere"), script).claims(path)
+        assert bool(re.search(sdk_pattern(script), path)) == files, (script, path)
+        assert bool(re.search(all_paths(PROTOCOLS, script), path)) == (claimed is not None or files), (script, path)
     for protocol in PROTOCOLS:
         mine = claimed is not None and any(match.protocol is protocol for match in claimed.values())
         assert bool(re.search(path_pattern(protocol), path)) == mine, (protocol.name, path)

@@ -15,7 +15,7 @@ Sentry.init({
 
 async function loadConfig() {
   if (query.has("dsn")) return { dsn: query.get("dsn") };
-  const answer = await fetch("config.json");
+  const answer = await fetch("../config.json");
   return answer.ok ? answer.json() : { dsn: "" };
 }
 

@@ -1,0 +1,1 @@
+"""Visits, and the pages shown in them."""

@@ -1,0 +1,106 @@
+"""Pages about sessions: the list, and one session with its page views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from litestar import get
+from litestar.exceptions import NotFoundException
+from litestar.response import Template
+
+from appliance.accounts.access import Permission, requires
+from appliance.hookspecs import EventFilter, Page
+from appliance.sessions.deps import Acting, AnyRequest, PathText, Sessions, Time
+from appliance.sessions.views import TONES, gap_words
+from appliance.web.filtering import controls, read_filters, value_choices
+from appliance.web.pages import is_htmx, page, project_of
+
+READ: Final = requires(Permission.ISSUES_READ)
+MENUS: Final[Mapping[str, str]] = {
+    "status": "Status",
+    "route": "Route",
+    "release": "Release",
+    "environment": "Environment",
+    "browser": "Browser",
+}
+LABELS: Final[Mapping[str, str]] = {"os": "OS", "device": "Device", "user": "User"}
+FIELDS: Final[Mapping[str, str]] = {
+    "status": "statuses", "route": "routes", "release": "releases", "environment": "environments",
+    "browser": "browsers", "os": "oses", "device": "devices", "user": "user_ids",
+}  # fmt: skip
+PAGE_SIZE: Final = 50
+
+
+@get("/projects/{slug:str}/sessions", opt=READ, include_in_schema=False)
+async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, clock: Time, slug: PathText) -> Template:
+    """The sessions of a project; for htmx also only more rows."""
+    project = project_of(request, slug)
+    base = f"/projects/{project.slug}/sessions"
+    filters = read_filters(request.query_params, base, list(FIELDS))
+    fields: dict[str, Any] = {field: filters.of(name) for name, field in FIELDS.items()}
+    where = EventFilter(project_ids=(project.id,), start=filters.start(clock.now()), **fields)
+    cursor = request.query_params.get("cursor", "")
+    found, following = await sessions.list(actor, where, Page(limit=PAGE_SIZE, cursor=cursor))
+    rows: dict[str, Any] = {
+        "project": project,
+        "base": base,
+        "sessions": found,
+        "tones": TONES,
+        "filters": filters,
+        "more_href": filters.href(cursor=following) if following else "",
+    }
+    if is_htmx(request) and request.query_params.get("part") == "rows":
+        return page(request, "sessions/rows.html", **rows, oob=True)
+    return page(
+        request,
+        "sessions/list.html",
+        **rows,
+        oob=False,
+        controls=controls(filters, MENUS, f"{base}/values", LABELS),
+        # Of page views neither the user nor how the session ended is known.
+        counts=None if filters.of("user") or filters.of("status") else await sessions.counts(actor, where),
+    )
+
+
+@get("/projects/{slug:str}/sessions/{visit_id:str}", opt=READ, include_in_schema=False)
+async def session_page(
+    request: AnyRequest, actor: Acting, sessions: Sessions, slug: PathText, visit_id: PathText
+) -> Template:
+    """One session: its page views in order, with what happened in each."""
+    project = project_of(request, slug)
+    return page(
+        request,
+        "sessions/session.html",
+        project=project,
+        base=f"/projects/{project.slug}/sessions",
+        shown=await sessions.detail(actor, project.id, visit_id),
+        tones=TONES,
+        gap_words=gap_words,
+    )
+
+
+@get("/projects/{slug:str}/sessions/values/{name:str}", opt=READ, include_in_schema=False)
+async def session_values(
+    request: AnyRequest, actor: Acting, sessions: Sessions, clock: Time, slug: PathText, name: PathText
+) -> Template:
+    """The values of a filter menu."""
+    if name not in MENUS:
+        raise NotFoundException
+    project = project_of(request, slug)
+    filters = read_filters(request.query_params, f"/projects/{project.slug}/sessions", list(FIELDS))
+    where = EventFilter(project_ids=(project.id,), start=filters.start(clock.now()))
+    found = await sessions.values(actor, where, name)
+    return page(
+        request,
+        "parts/values.html",
+        fragment="sheet",
+        key=name,
+        label=MENUS[name],
+        crumbs=[(project.name, project.sections[0].href), ("Sessions", filters.href())],
+        fragment_only=is_htmx(request),
+        choices=value_choices(filters, name, [(one.value, one.events) for one in found]),
+    )
+
+
+page_routes: Final = [session_list, session_page, session_values]

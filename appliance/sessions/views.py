@@ -1,0 +1,117 @@
+"""A session as its page shows it: its page views in order, and what happened in each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from appliance.hookspecs import EventSummary, Measure, PageViewSummary, SessionSummary
+from appliance.issues.views import IssueMention
+from appliance.performance.metrics import VITAL_NAMES, described
+from appliance.performance.views import SampleRow, sample_row
+from appliance.web.formats import number
+
+SHOWN_MEASURES: Final = 40  # of one page view, beside its vitals
+TONES: Final[Mapping[str, str]] = {
+    "exited": "good", "errored": "warn", "abnormal": "warn", "crashed": "bad", "unhandled": "bad",
+}  # fmt: skip
+
+
+class EventLine(Struct, frozen=True, kw_only=True):
+    """An event of the session, and the issue that it belongs to."""
+
+    event: EventSummary
+    issue: IssueMention | None
+
+    @property
+    def href(self) -> str:
+        """Its page; "" when it belongs to no issue."""
+        return f"/issues/{self.issue.id}/events/{self.event.event_id}" if self.issue else ""
+
+
+class ViewBlock(Struct, frozen=True, kw_only=True):
+    """A page view with what happened in it; without one, what named no page view that is known."""
+
+    view: PageViewSummary | None
+    events: tuple[EventLine, ...]
+    vitals: tuple[SampleRow, ...]
+    measures: tuple[SampleRow, ...]
+    more_measures: int
+    gap: str
+
+
+class SessionPage(Struct, frozen=True, kw_only=True):
+    """The whole of it."""
+
+    session: SessionSummary
+    blocks: tuple[ViewBlock, ...]
+    replay_ids: tuple[str, ...]
+    gap: str
+    cut: bool  # more was there than is shown
+
+
+def gap_words(missing: int, of: int) -> str:
+    """How many reports never came; "" when all did."""
+    return f"{number(missing)} of {number(of)} report{'' if of == 1 else 's'} never arrived" if missing > 0 else ""
+
+
+def session_page(
+    session: SessionSummary,
+    views: Sequence[PageViewSummary],
+    events: Sequence[EventSummary],
+    measures: Sequence[Measure],
+    issues: Mapping[int, IssueMention],
+    *,
+    cut: bool,
+) -> SessionPage:
+    """Lay a session out.
+
+    Args:
+        session: the session.
+        views: its page views.
+        events: its events.
+        measures: its measurements.
+        issues: by group hash, those that the events belong to.
+        cut: whether there is more than was given.
+    """
+    ordered = sorted(views, key=lambda view: (view.timestamp, view.page_view_id))
+    known = {view.page_view_id for view in ordered}
+    lines = [EventLine(event=event, issue=issues.get(event.group_hash)) for event in events]
+    blocks = [
+        _block(
+            view,
+            [line for line in lines if line.event.page_view_id == view.page_view_id],
+            [one for one in measures if one.page_view_id == view.page_view_id],
+        )
+        for view in ordered
+    ]
+    stray = [line for line in lines if line.event.page_view_id not in known]
+    loose = [one for one in measures if one.page_view_id not in known]
+    if stray or loose:
+        blocks.append(_block(None, stray, loose))
+    missing, captured = sum(view.missing for view in ordered), sum(view.last_sequence for view in ordered)
+    return SessionPage(
+        session=session,
+        blocks=tuple(blocks),
+        replay_ids=tuple(dict.fromkeys(event.replay_id for event in events if event.replay_id)),
+        gap=gap_words(missing, captured),
+        cut=cut,
+    )
+
+
+def _block(view: PageViewSummary | None, events: Iterable[EventLine], measures: Sequence[Measure]) -> ViewBlock:
+    rows = [sample_row(one, described(one.metric, one.unit)) for one in sorted(measures, key=lambda one: one.timestamp)]
+    vitals = sorted(
+        (row for row in rows if row.sample.metric in VITAL_NAMES), key=lambda row: VITAL_NAMES.index(row.sample.metric)
+    )
+    others = [row for row in rows if row.sample.metric not in VITAL_NAMES]
+    return ViewBlock(
+        view=view,
+        events=tuple(sorted(events, key=lambda line: (line.event.timestamp, line.event.event_id))),
+        vitals=tuple(vitals),
+        measures=tuple(others[:SHOWN_MEASURES]),
+        more_measures=max(0, len(others) - SHOWN_MEASURES),
+        gap=gap_words(view.missing, view.last_sequence) if view else "",
+    )

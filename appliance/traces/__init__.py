@@ -1,0 +1,1 @@
+"""Traces: timed operations, and what they were made of."""

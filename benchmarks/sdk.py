@@ -1,0 +1,269 @@
+"""What the browser SDK costs a page: bytes, main-thread time of the start, scripting while it is used, memory.
+
+    python -m benchmarks.sdk [--loads 15] [--seconds 60] [--minutes 60]
+
+Prints JSON and writes it into benchmarks/results/. Chromium's main thread is slowed down four times, as on a cheap
+phone; the same page without the SDK is measured beside it. The heap is read while an hour passes in virtual time.
+Needs Debian's chromium, and the SDK built into sdk/dist.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+
+from benchmarks.page_server import PageServer
+from benchmarks.processes import machine
+
+CHROMIUM: Final = "/usr/bin/chromium"
+BUILT: Final = Path(__file__).parents[1] / "sdk" / "dist"
+RESULTS: Final = Path(__file__).parent / "results"
+SCRIPTS: Final = ("sdk.js", "errors.js", "vitals.js", "replay.js")
+THROTTLE: Final = 4  # what DevTools calls a mid-tier phone
+LONG_TASK_US: Final = 50_000
+SETTLE_SECONDS: Final = 6  # after load: the vitals chunk and the settings are fetched when the page is idle
+SAMPLING_US: Final = 250  # of the CPU profiler
+MINUTE_MS: Final = 60_000
+CATEGORIES: Final = "-*,devtools.timeline,disabled-by-default-devtools.timeline,v8,toplevel"
+
+
+def sizes() -> dict[str, dict[str, int]]:
+    """Bytes of each script as built, and gzipped as `gzip -9` does."""
+    found: dict[str, dict[str, int]] = {}
+    for name in SCRIPTS:
+        body = (BUILT / name).read_bytes()
+        found[name] = {"bytes": len(body), "gzip": len(gzip.compress(body, 9))}
+    return found
+
+
+def of_sdk(url: str) -> bool:
+    """Whether a script's address is the SDK's, and not the page's."""
+    return url.endswith(tuple(f"/{name}" for name in SCRIPTS))
+
+
+# ── the start ──
+
+
+def start(browser: Browser, server: PageServer, loads: int) -> dict[str, Any]:
+    """Main-thread time that the SDK's scripts take from navigation until the page has settled, over several loads."""
+    runs = [_one_start(browser, server) for _ in range(loads)]
+    plain = [_one_start(browser, server, sdk=False) for _ in range(max(3, loads // 3))]
+    init = sorted(run["init_ms"] for run in runs)
+    return {
+        "loads": loads,
+        "init_ms": {"median": statistics.median(init), "p90": init[int(len(init) * 0.9)], "most": init[-1]},
+        "vitals_chunk_ms": statistics.median(run["chunk_ms"] for run in runs),
+        "longest_sdk_call_ms": max(run["longest_ms"] for run in runs),
+        "long_tasks_of_the_sdk": sum(run["long_tasks"] for run in runs),
+        "long_tasks_a_load": statistics.mean(run["all_long_tasks"] for run in runs),
+        "long_tasks_a_load_without": statistics.mean(run["all_long_tasks"] for run in plain),
+    }
+
+
+def _one_start(browser: Browser, server: PageServer, *, sdk: bool = True) -> dict[str, Any]:
+    page = browser.new_page()
+    session = _throttled(page)
+    events: list[dict[str, Any]] = []
+    session.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
+    session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": _trace_config()})
+    page.goto(server.address(sdk=sdk), wait_until="load")
+    page.wait_for_timeout(SETTLE_SECONDS * 1000)
+    complete: list[Any] = []
+    session.on("Tracing.tracingComplete", complete.append)
+    session.send("Tracing.end")
+    while not complete:
+        page.wait_for_timeout(20)
+    page.close()
+    return _read_trace(events)
+
+
+def _trace_config() -> dict[str, Any]:
+    return {"includedCategories": CATEGORIES.split(",")[1:], "excludedCategories": ["*"]}
+
+
+def _read_trace(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """In ms: evaluating `sdk.js` (with its compilation) and its chunk; tasks over 50 ms that are most of all its."""
+    init = chunk = longest = 0.0
+    calls: list[tuple[int, float, float]] = []  # thread, start, end in µs
+    for event in events:
+        if event.get("ph") != "X" or event["name"] not in ("EvaluateScript", "FunctionCall", "v8.compile"):
+            continue
+        url = event["args"].get("data", {}).get("url", "")
+        if not of_sdk(url):
+            continue
+        spent = event["dur"] / 1000
+        calls.append((event["tid"], event["ts"], event["ts"] + event["dur"]))
+        longest = max(longest, spent)
+        if event["name"] == "EvaluateScript":
+            init, chunk = (init + spent, chunk) if url.endswith("/sdk.js") else (init, chunk + spent)
+    tasks = [
+        event
+        for event in events
+        if event.get("ph") == "X" and event["name"] in ("RunTask", "ThreadControllerImpl::RunTask")
+        and event["dur"] > LONG_TASK_US
+    ]  # fmt: skip
+    own = [task for task in tasks if _sdk_time(task, calls) > task["dur"] / 2]
+    return {
+        "init_ms": round(init, 2),
+        "chunk_ms": round(chunk, 2),
+        "longest_ms": round(longest, 2),
+        "long_tasks": len(own),
+        "all_long_tasks": len({(task["tid"], task["ts"]) for task in tasks}),
+    }
+
+
+def _sdk_time(task: dict[str, Any], calls: list[tuple[int, float, float]]) -> float:
+    """µs of a task inside the SDK; nested calls count once."""
+    begin, end = task["ts"], task["ts"] + task["dur"]
+    inside = sorted((start, stop) for thread, start, stop in calls if thread == task["tid"] and begin <= start < end)
+    total = reached = 0.0
+    for first, last in inside:
+        total += max(0.0, last - max(first, reached))
+        reached = max(reached, last)
+    return total
+
+
+# ── use ──
+
+
+def use(browser: Browser, server: PageServer, seconds: int) -> dict[str, Any]:
+    """Scripting time over some time of use, with the SDK and without."""
+    found: dict[str, Any] = {"seconds": seconds}
+    for name, sdk in (("without", False), ("with", True)):
+        page = browser.new_page()
+        session = _throttled(page)
+        page.goto(server.address(sdk=sdk), wait_until="load")
+        page.wait_for_timeout(SETTLE_SECONDS * 1000)
+        session.send("Performance.enable", {"timeDomain": "timeTicks"})
+        session.send("Profiler.enable")
+        session.send("Profiler.setSamplingInterval", {"interval": SAMPLING_US})
+        before = _metrics(session)
+        session.send("Profiler.start")
+        page.wait_for_timeout(seconds * 1000)
+        profile = session.send("Profiler.stop")["profile"]
+        after = _metrics(session)
+        page.close()
+        found[name] = {
+            "script_percent": round((after["ScriptDuration"] - before["ScriptDuration"]) / seconds * 100, 3),
+            "tasks_percent": round((after["TaskDuration"] - before["TaskDuration"]) / seconds * 100, 3),
+        }
+        if sdk:
+            found["sdk_percent"] = round(sdk_seconds(profile) / seconds * 100, 3)
+    found["difference_percent"] = round(found["with"]["script_percent"] - found["without"]["script_percent"], 3)
+    return found
+
+
+def sdk_seconds(profile: dict[str, Any]) -> float:
+    """Of samples whose nearest script is the SDK's: what it calls of the browser counts, the page's code does not."""
+    nodes = {node["id"]: node for node in profile["nodes"]}
+    parents = {child: node["id"] for node in profile["nodes"] for child in node.get("children", ())}
+
+    def belongs(number: int) -> bool:
+        at: int | None = number
+        while at is not None:
+            url = nodes[at]["callFrame"]["url"]
+            if url:
+                return of_sdk(url)
+            at = parents.get(at)
+        return False
+
+    own = {number for number in nodes if belongs(number)}
+    spent = zip(profile["samples"], profile["timeDeltas"], strict=True)
+    return sum(delta for sample, delta in spent if sample in own) / 1_000_000
+
+
+def _metrics(session: CDPSession) -> dict[str, float]:
+    return {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+
+
+# ── memory ──
+
+
+def heap(browser: Browser, server: PageServer, minutes: int) -> dict[str, Any]:
+    """Used JavaScript heap after collection, in kB, at each tenth of some virtual time of use."""
+    found = {name: [*_heaps(browser, server, minutes, sdk=sdk)] for name, sdk in (("without", False), ("with", True))}
+    cost = [more - less for more, less in zip(found["with"], found["without"], strict=True)]
+    return {
+        "virtual_minutes": minutes,
+        "kb": found,
+        "sdk_kb": {"after_a_tenth": cost[0], "at_the_end": cost[-1], "growth": cost[-1] - cost[0]},
+    }
+
+
+def _heaps(browser: Browser, server: PageServer, minutes: int, *, sdk: bool) -> Iterator[int]:
+    page = browser.new_page()
+    page.goto(server.address(sdk=sdk), wait_until="load")
+    page.wait_for_timeout(SETTLE_SECONDS * 1000)
+    session = page.context.new_cdp_session(page)
+    for _ in range(10):
+        over: list[Any] = []
+        session.once("Emulation.virtualTimeBudgetExpired", over.append)
+        budget = {"policy": "pauseIfNetworkFetchesPending", "budget": minutes * MINUTE_MS / 10}
+        session.send("Emulation.setVirtualTimePolicy", budget)
+        while not over:
+            # Not by the page's own timers: these run in virtual time.
+            session.send("Runtime.evaluate", {"expression": "0"})
+        session.send("HeapProfiler.collectGarbage")
+        yield round(session.send("Runtime.getHeapUsage")["usedSize"] / 1000)
+    page.close()
+
+
+def _throttled(page: Page) -> CDPSession:
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
+    return session
+
+
+# ── all ──
+
+
+def measure(loads: int, seconds: int, minutes: int) -> dict[str, Any]:
+    """Everything about the SDK."""
+    if not (BUILT / "sdk.js").is_file():
+        sys.exit("the SDK is not built: python hatch_build.py")
+    found: dict[str, Any] = {"sizes": sizes(), "cpu_throttling": THROTTLE}
+    with PageServer(BUILT) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found["chromium"] = browser.version
+        print("SDK: start …", file=sys.stderr)
+        found["start"] = start(browser, server, loads)
+        print("SDK: use …", file=sys.stderr)
+        found["use"] = use(browser, server, seconds)
+        print("SDK: memory …", file=sys.stderr)
+        found["heap"] = heap(browser, server, minutes)
+        found["requests"] = server.taken
+        browser.close()
+    return found
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--loads", type=int, default=15, help="of the page, for the start")
+    parser.add_argument("--seconds", type=int, default=60, help="of use")
+    parser.add_argument("--minutes", type=int, default=60, help="of virtual time, for the heap")
+    given = parser.parse_args()
+    found: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.sdk {' '.join(sys.argv[1:])}".strip(),
+        "machine": machine(),
+        **measure(given.loads, given.seconds, given.minutes),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    name = RESULTS / f"{found['at'][:10]}-sdk.json"
+    name.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    print(json.dumps(found, indent=2))
+    print(f"written to {name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

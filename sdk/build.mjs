@@ -1,0 +1,113 @@
+/**
+ * Builds the SDK into dist/: sdk.js, errors.js and their chunks as scripts, esm/ for bundlers, types/ with --types.
+ *
+ * The chunks come first: the scripts that load them carry their `integrity`. `--out DIR` builds elsewhere.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
+const out = process.argv.includes("--out") ? resolve(process.argv[process.argv.indexOf("--out") + 1]) : join(here, "dist");
+const esbuild = await findEsbuild();
+
+/** The SDK's own, or the one that builds the dashboard's assets, which is there before the SDK's development packages are. */
+async function findEsbuild() {
+  for (const folder of [here, join(here, "..", "appliance", "web")]) {
+    try {
+      return await import(createRequire(join(folder, "package.json")).resolve("esbuild"));
+    } catch (error) {
+      if (error.code !== "MODULE_NOT_FOUND") throw error;
+    }
+  }
+  throw new Error("esbuild is missing: npm ci in sdk/ or in appliance/web/");
+}
+
+const shared = {
+  absWorkingDir: here,
+  bundle: true,
+  minify: true,
+  sourcemap: true,
+  target: "es2022",
+  legalComments: "none", // LICENSES.txt has them
+  logLevel: "warning",
+};
+
+/** rrweb carries the text of a worker that films canvases; record.ts never starts it. */
+const withoutWorker = {
+  name: "without-worker",
+  setup(build) {
+    build.onLoad({ filter: /@rrweb[\\/]record[\\/]dist[\\/]record\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, "utf8");
+      const contents = text.replace(/const jsContent = '(?:[^'\\]|\\.)*';/, 'const jsContent = "";');
+      if (contents === text) throw new Error("rrweb's worker is not where it was: see withoutWorker in build.mjs");
+      return { contents, loader: "js" };
+    });
+  },
+};
+
+async function script(entry, file, chunks) {
+  await esbuild.build({
+    ...shared,
+    entryPoints: [`src/${entry}.ts`],
+    outfile: join(out, file),
+    format: "iife",
+    // Its modules, whose private names can be shortened, are smaller than its own build.
+    alias: { "web-vitals/attribution": join(here, "node_modules/web-vitals/dist/modules/attribution/index.js") },
+    // In rrweb such names (`_cssText`) are part of what it records, and it writes to the console.
+    ...(entry === "cdn-replay" ? { drop: ["console"], plugins: [withoutWorker] } : { mangleProps: /^_[a-z]/i }),
+    define: { __VERSION__: JSON.stringify(version), __CHUNKS__: JSON.stringify(chunks) },
+  });
+}
+
+const integrityOf = (file) => `sha384-${createHash("sha384").update(readFileSync(join(out, file))).digest("base64")}`;
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+
+const chunks = {};
+for (const chunk of ["vitals", "replay", "idle"]) {
+  await script(`cdn-${chunk}`, `${chunk}.js`, {});
+  chunks[chunk] = [`${chunk}.js`, integrityOf(`${chunk}.js`)];
+}
+await script("cdn", "sdk.js", chunks);
+await script("cdn-errors", "errors.js", { idle: chunks.idle });
+
+const entries = ["index", "errors-only", "frameworks/react", "frameworks/vue", "frameworks/next"];
+await esbuild.build({
+  ...shared,
+  minify: false, // the page's own bundler does that, and a reader of a stack sees names
+  entryPoints: entries.map((entry) => ({ in: `src/${entry}.ts`, out: entry.replace("frameworks/", "") })),
+  outdir: join(out, "esm"),
+  format: "esm",
+  splitting: true,
+  chunkNames: "chunks/[name]-[hash]",
+  packages: "external",
+  define: { __VERSION__: JSON.stringify(version) },
+});
+
+const scripts = ["sdk.js", "errors.js", "vitals.js", "idle.js", "replay.js"];
+writeFileSync(join(out, "integrity.json"), `${JSON.stringify({ version, files: Object.fromEntries(scripts.map((file) => [file, integrityOf(file)])) }, null, 2)}\n`);
+writeFileSync(join(out, "LICENSES.txt"), ["web-vitals", "@rrweb/record"].map(licence).join("\n"));
+
+function licence(name) {
+  const folder = join(here, "node_modules", name);
+  for (const file of ["LICENSE", "LICENSE.md"]) {
+    try {
+      return `── ${name} ──\n${readFileSync(join(folder, file), "utf8")}`;
+    } catch (error) {
+      if (error.code !== "ENOENT") throw error;
+    }
+  }
+  const { license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  return `── ${name} ──\n${license}\n`;
+}
+
+if (process.argv.includes("--types")) {
+  const tsc = createRequire(join(here, "package.json")).resolve("typescript/bin/tsc");
+  execFileSync(process.execPath, [tsc, "-p", "tsconfig.types.json", "--outDir", join(out, "types")], { cwd: here, stdio: "inherit" });
+}

@@ -1,0 +1,5 @@
+/** errors.js */
+import { errors } from "./integrations/errors";
+import { publish } from "./script";
+
+publish(() => [errors], {}, { performance: false, replay: false });

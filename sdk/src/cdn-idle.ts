@@ -1,0 +1,4 @@
+/** idle.js */
+import * as idle from "./idle";
+
+Object.assign(((globalThis as { condevChunks?: object }).condevChunks ||= {}), { idle });

@@ -1,0 +1,4 @@
+/** replay.js */
+import * as replay from "./replay";
+
+Object.assign(((globalThis as { condevChunks?: object }).condevChunks ||= {}), { replay });

@@ -1,0 +1,277 @@
+/** The client: what is captured, through the page's wishes, to the transport. Integrations see it through types.ts. */
+import { debugIdsOf } from "./debugids";
+import { parseDsn } from "./dsn";
+import { categoryOf } from "./envelope";
+import { errorEvent } from "./exceptions";
+import { floodGuard } from "./floodguard";
+import { guardWith } from "./guard";
+import { newId } from "./ids";
+import { all, listen } from "./patch";
+import { matches } from "./patterns";
+import { openSession, type Touch } from "./session";
+import { knownSettings } from "./settings";
+import { keep } from "./storage";
+import { createTransport, type Transport } from "./transport";
+import type { Chunks, Cleanup, Client, ClientEvents, Data, EventItem, Hint, Integration, Item, Options, Page, SampleRates, Scope, Session, Settings } from "./types";
+import { cleanUrl } from "./urls";
+
+const MAX_BREADCRUMBS = 50;
+const IDLE_MS = 500; // after load: its first moments belong to the page
+const AGAIN_MS = 30_000; // when the chunk of what can wait could not be fetched
+
+/** What makes one build another: which integrations it has, and where its chunks are. */
+export interface Build {
+  integrations(options: Options): Integration[];
+  load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name]>;
+}
+
+type Listeners = { [Name in keyof ClientEvents]?: Set<(...args: ClientEvents[Name]) => void> };
+type Changing<T> = { -readonly [Name in keyof T]: T[Name] };
+
+/** A client, enabled unless the options or the user's signals say otherwise. Without a page, as on a server, never. */
+export function createClient(options: Options, build: Build): Client {
+  const dsn = parseDsn(options.dsn, options.path);
+  const listeners: Listeners = {};
+  const captured = new WeakMap<object, string>(); // what was thrown → id: a boundary and the window may both report it
+  const scope: Changing<Scope> = { user: options.user, tags: { ...options.tags }, contexts: {}, breadcrumbs: [] };
+  let page: Page;
+  let session: Session;
+  let touch: Touch;
+  let settings: Settings = {};
+  let transport: Transport | undefined; // while it is enabled
+  let mayPass: (event: EventItem) => boolean;
+  let stop: Cleanup;
+
+  const now = (): number => Date.now();
+  const log: Client["log"] = (...args) => options.debug && console.debug("condev:", ...args);
+  const drop: Client["drop"] = (reason, category, quantity = 1, numbers) => transport?.drop(reason, category, quantity, numbers);
+  const guard = guardWith((error) => {
+    log("the SDK's own error", error);
+    drop("sdk_error", "error");
+  });
+  const emit = <Name extends keyof ClientEvents>(name: Name, ...args: ClientEvents[Name]): void =>
+    listeners[name]?.forEach((listener) => guard(listener)(...args));
+
+  // ── what was captured ──
+
+  const send = (item: Item): void => {
+    item.at ||= now();
+    item.n = ++page.sequence;
+    transport?.add(item);
+  };
+
+  const isUnwanted = ({ exceptions = [], message = "" }: EventItem): boolean => {
+    const { stack = "", frames } = exceptions.at(-1) || {};
+    const script = /([a-z-]+:\/\/[^\s()]+?):\d+:\d+/.exec(stack)?.[1] || frames?.at(-1)?.file;
+    const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
+    return (
+      texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
+      Boolean(script && (matches(script, options.denyUrls) || (options.allowUrls && !matches(script, options.allowUrls))))
+    );
+  };
+
+  const capturedEvent = (given: Partial<EventItem>, hint: Hint, id: string): void => {
+    const { activeSpan, replayId } = client;
+    const { route } = page;
+    const event = {
+      kind: "error",
+      level: hint.level || "error",
+      url: cleanUrl(location.href),
+      route,
+      transaction: hint.transaction || route,
+      fingerprint: hint.fingerprint,
+      trace_id: activeSpan?.traceId || page.traceId,
+      span_id: activeSpan?.spanId,
+      replay_id: replayId,
+      debug_ids: debugIdsOf(given.exceptions),
+      breadcrumbs: [...scope.breadcrumbs],
+      ...given,
+      type: "event",
+      id,
+      tags: { ...scope.tags, ...hint.tags, ...given.tags },
+      contexts: { ...scope.contexts, ...hint.contexts, ...given.contexts },
+      extra: { ...hint.extra, ...given.extra },
+    } as EventItem; // what is undefined is not sent
+    if (isUnwanted(event)) return drop("ignored", "error");
+    if (!mayPass(event)) return;
+    const { count } = event;
+    if (Math.random() >= client.sampleRate("error")) return drop("sample_rate", "error", count);
+    const passed = options.beforeSend ? guard(options.beforeSend)(event, hint) : event;
+    if (!passed) return drop("before_send", "error", count);
+    if (passed.kind === "error") session = touch(passed.exceptions?.some(({ handled }) => handled === false) || false);
+    emit("event", passed, hint); // before it becomes text: a replay that is kept because of it names itself in it
+    send(passed);
+  };
+
+  // ── pages ──
+
+  const begin = (url: string, referrer: string, route = options.routeName?.(location.href)): void => {
+    session = touch();
+    page = { id: newId(), started: now(), url, route, referrer, title: document.title, sequence: 0, traceId: newId() };
+    if (options.pageViews !== false) client.capture({ type: "page_view" });
+  };
+
+  const hidden = (): void => {
+    emit("hide");
+    transport?.hide();
+  };
+  const wake = (): void => transport?.wake();
+
+  let timer: ReturnType<typeof setTimeout>;
+  const later = (ms: number): unknown => (timer = setTimeout(guard(settle), ms));
+
+  /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
+  const settle = async (): Promise<void> => {
+    later(AGAIN_MS);
+    const idle = await build.load("idle");
+    clearTimeout(timer);
+    if (!dsn || !transport) return;
+    const keeper = idle.begin(client, dsn, transport, (found) => emit("settings", (settings = found)));
+    transport.use(keeper);
+    client.on("close", keeper.stop);
+  };
+
+  const start = (): Cleanup => {
+    const defaults = build.integrations(options);
+    const { integrations: wanted = [] } = options;
+    const ends = (typeof wanted === "function" ? wanted(defaults) : [...defaults, ...wanted]).map((one) => guard(() => one.setup(client))());
+    if (document.readyState === "complete") later(IDLE_MS);
+    return all(
+      listen(window, "load", () => later(IDLE_MS)),
+      // On the window, not capturing: who captures something on these events has done so before.
+      listen(
+        window,
+        "visibilitychange",
+        guard(() => {
+          if (document.visibilityState === "hidden") return hidden();
+          emit("show");
+          wake();
+        }),
+        false,
+      ),
+      listen(window, "pagehide", guard(hidden), false),
+      listen(window, "online", guard(wake)),
+      () => clearTimeout(timer),
+      ...ends.filter((end) => typeof end === "function"),
+    );
+  };
+
+  const end = (): void => {
+    emit("close");
+    stop?.();
+  };
+
+  const client: Client = {
+    options,
+    scope,
+    endpoint: dsn?.endpoint || "",
+    replayId: undefined,
+    activeSpan: undefined,
+    get page() {
+      return page;
+    },
+    get session() {
+      return session;
+    },
+    get settings() {
+      return settings;
+    },
+
+    captureException: (error, hint) => client.captureEvent(errorEvent(error, hint), { originalException: error, ...hint }),
+    captureMessage: (message, level = "info", hint) => client.captureEvent({ kind: "message", message, level }, hint),
+    captureEvent(event, hint = {}) {
+      const thrown = Object(hint.originalException) as object; // what is no object gets a new one
+      const known = captured.get(thrown);
+      if (known || !transport) return known || "";
+      const id = event.id || newId();
+      captured.set(thrown, id);
+      guard(capturedEvent)(event, hint, id);
+      return id;
+    },
+    capture: guard((item) => {
+      const { type } = item;
+      if (!transport) return;
+      if (type === "outcome") return drop(item.reason, item.category, item.quantity, item.numbers);
+      // One decision for all of a page view: half of its vitals would be none. A replay's session was drawn when it began.
+      const rate = type === "replay_segment" ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
+      if (drawn(page.id) < rate) send(item);
+      else drop("sample_rate", categoryOf(type));
+    }),
+    addBreadcrumb: guard((breadcrumb, hint) => {
+      const kept = options.beforeBreadcrumb ? options.beforeBreadcrumb(breadcrumb, hint) : breadcrumb;
+      const { max = MAX_BREADCRUMBS } = Object(options.breadcrumbs) as { max?: number };
+      if (!kept || !transport) return;
+      if (scope.breadcrumbs.push({ at: now(), ...kept }) > max) scope.breadcrumbs.shift();
+    }),
+    drop,
+
+    startPageView(url, route) {
+      if (!transport) return;
+      emit("leave", page);
+      transport.seal();
+      begin(url, page.url, route);
+      emit("pageview", page);
+    },
+    setRoute(route) {
+      if (page) page.route = route;
+    },
+    setUser(user) {
+      transport?.seal();
+      scope.user = user;
+    },
+    setTag(name, value) {
+      transport?.seal();
+      scope.tags = { ...scope.tags, [name]: value };
+    },
+    setContext(name, context) {
+      scope.contexts = { ...scope.contexts, [name]: context as Data };
+    },
+
+    on(name, listener) {
+      const set = (listeners[name] ||= new Set() as never) as Set<typeof listener>;
+      set.add(listener);
+      return () => set.delete(listener);
+    },
+    sampleRate: (kind) => settings.sampleRates?.[kind] ?? options.sampleRates?.[kind] ?? (kind === "replay" ? 0 : 1),
+    now,
+    guard,
+    log,
+    load: build.load,
+
+    flush: async (timeout = 2000) => transport?.flush(timeout) ?? true,
+    async close(timeout) {
+      end();
+      const done = await client.flush(timeout);
+      transport = undefined;
+      return done;
+    },
+    enable() {
+      if (transport || !dsn || typeof document === "undefined") return;
+      settings = knownSettings(dsn.key);
+      touch = openSession(dsn.key, now);
+      transport = createTransport(client, dsn.endpoint);
+      mayPass = floodGuard(client);
+      begin(cleanUrl(location.href), cleanUrl(document.referrer));
+      stop = start();
+    },
+    disable() {
+      end();
+      transport?.discard();
+      transport = undefined;
+      for (const what of ["session", "settings"]) keep(dsn?.key || "", what, undefined);
+    },
+  };
+
+  if (!dsn) log(`"${options.dsn}" is no DSN`);
+  if (options.enabled !== false && !objects(options)) guard(client.enable)();
+  return client;
+}
+
+/** 0 to 1, the same for the same id. */
+export const drawn = (id: string): number => parseInt(id.slice(0, 8), 16) / 2 ** 32;
+
+/** The user's signals, where the page wants them heeded. `enable()` is a consent that stands above them. */
+function objects({ respectDoNotTrack, respectGlobalPrivacyControl }: Options): unknown {
+  const { doNotTrack, globalPrivacyControl } = (globalThis.navigator || {}) as Navigator & { doNotTrack?: string; globalPrivacyControl?: boolean };
+  return (respectDoNotTrack && doNotTrack === "1") || (respectGlobalPrivacyControl && globalPrivacyControl);
+}

@@ -1,0 +1,16 @@
+/**
+ * The page's one client. Apart from everything else, so that `./react`, `./vue` and `./next` find it without carrying
+ * a build of their own: the page chose the full one or `./errors`.
+ */
+import type { Client } from "./types";
+
+let current: Client | undefined;
+
+/** The client that `init` made; undefined before that and after `close`. */
+export function getClient(): Client | undefined {
+  return current;
+}
+
+export function setClient(client: Client | undefined): void {
+  current = client;
+}

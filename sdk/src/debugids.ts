@@ -1,0 +1,22 @@
+/**
+ * The debug ids that bundlers' plugins write into a page: a global of stack text → id, where the stack was taken inside
+ * the bundle. They say which source map belongs to a script, whatever its address.
+ */
+import type { Exception } from "./types";
+
+type Global = Partial<Record<"_sentryDebugIds" | "_debugIds", Record<string, string>>>;
+
+const files = new Map<string, string | undefined>(); // stack text → the script that it was taken in
+
+/** The ids of the scripts in these stacks, by address. */
+export function debugIdsOf(exceptions: Exception[] = []): Record<string, string> | undefined {
+  const stacks = exceptions.map((one) => one.stack).join();
+  const { _sentryDebugIds, _debugIds } = globalThis as Global;
+  let found: Record<string, string> | undefined;
+  for (const [stack, id] of Object.entries({ ..._sentryDebugIds, ..._debugIds })) {
+    if (!files.has(stack)) files.set(stack, /([a-z-]+:\/\/\S+?):\d+(?::\d+)?\)?$/m.exec(stack)?.[1]);
+    const file = files.get(stack);
+    if (file && stacks.includes(file)) (found ||= {})[file] = id;
+  }
+  return found;
+}

@@ -1,0 +1,27 @@
+/** A DSN to the addresses it stands for. */
+
+// https://KEY@host[/prefix]/ID, as Sentry has it, perhaps with a secret after the key; or https://host[/prefix]/tracking/KEY
+// and …/v2/KEY, whatever the endpoint is called.
+const DSN = /^(https?:\/\/)(?:([\w-]+)(?::\w*)?@([^@?#\s]+)\/\d+|([^@?#\s]+)\/[\w-]+\/([\w-]+))\/?$/;
+
+export interface Dsn {
+  key: string;
+  /** Where the server is: `https://host[/prefix]`. */
+  base: string;
+  /** Where envelopes go: `https://host[/prefix]/v2/KEY`. */
+  endpoint: string;
+}
+
+/** `path` is the endpoint's name where the server's is renamed. Undefined when the text is no DSN. */
+export function parseDsn(dsn: string, path = "v2"): Dsn | undefined {
+  const [, scheme, user, place, host = place, key = user] = DSN.exec(dsn) || [];
+  const base = `${scheme}${host}`;
+  return key ? { base, key, endpoint: `${base}/${path}/${key}` } : undefined;
+}
+
+/** As `parseDsn`, for those who send by themselves. Throws a TypeError that says which forms there are. */
+export function endpointOf(dsn: string, path?: string): string {
+  const found = parseDsn(dsn, path);
+  if (!found) throw new TypeError(`"${dsn}" is no DSN: https://KEY@host/ID, https://host/tracking/KEY or https://host/v2/KEY`);
+  return found.endpoint;
+}

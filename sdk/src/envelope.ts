@@ -1,0 +1,99 @@
+/** Items to the text that travels: one header line, then one line an item, the most urgent first (docs/protocol.md). */
+import { newId } from "./ids";
+import type { Category, Client, EventItem, Item, Stored } from "./types";
+
+export const SDK = { name: "condev.browser", version: __VERSION__ };
+
+// A page that goes away may send 64 KiB, of all its scripts together: an envelope stays well below it.
+const MAX_ENVELOPE = 50_000;
+const MAX_EVENT = 40_000; // characters; a usual one has 5,000
+const MAX_TEXT = 16_000; // of one value in an event; stacks are the longest useful ones
+const MAX_OBJECTS = 1000; // of what a page puts into an event: it may be its whole store
+
+/** An item as text. */
+export interface Line {
+  type: Item["type"];
+  n: number | undefined;
+  text: string;
+}
+
+/** In the order in which they are sent. */
+const ORDER: Item["type"][] = ["event", "page_view", "measurement", "span", "outcome", "replay_segment"];
+
+export const orderOf = (type: Item["type"]): number => ORDER.indexOf(type);
+
+export const categoryOf = (type: Item["type"]): Category => (type === "event" ? "error" : type === "replay_segment" ? "replay" : type);
+
+/** The text is empty when the item is too large to be sent, whatever is left out. */
+export function lineOf(item: Item): Line {
+  const { type, n } = item;
+  if (type !== "event") return { type, n, text: JSON.stringify(item) };
+  const { extra, contexts, breadcrumbs, ...rest } = item;
+  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": "extra, contexts, breadcrumbs" } }) };
+}
+
+/** Empty when it is too large. A page's data may be circular, endless, or throw when they are read. */
+function eventText(event: EventItem): string {
+  const seen = new Set<unknown>();
+  try {
+    const text = JSON.stringify(event, (_, value: unknown) => {
+      if (typeof value === "string") return value.slice(0, MAX_TEXT);
+      if (typeof value === "bigint") return String(value);
+      if (!value || typeof value !== "object") return value;
+      if (value instanceof Node || seen.has(value) || seen.size > MAX_OBJECTS) return String(value);
+      seen.add(value);
+      return value;
+    });
+    return text.length > MAX_EVENT ? "" : text;
+  } catch {
+    return "";
+  }
+}
+
+/** As many envelopes as the lines need. A replay segment, which is large and less important, travels alone. */
+export function pack(client: Client, lines: Line[]): Stored[] {
+  const parts: Line[][] = [];
+  let size = Infinity;
+  for (const line of lines.sort((a, b) => orderOf(a.type) - orderOf(b.type))) {
+    size += line.text.length;
+    if (size > MAX_ENVELOPE || line.type === "replay_segment") {
+      parts.push([]);
+      size = line.text.length;
+    }
+    parts.at(-1)?.push(line);
+  }
+  return parts.map((part) => envelope(client, part));
+}
+
+function envelope(client: Client, lines: Line[]): Stored {
+  const { session, options, scope } = client;
+  const { traceId, sequence, ...page } = client.page;
+  const { release, dist, environment } = options;
+  const { connection, deviceMemory, language } = navigator as Navigator & { connection?: { effectiveType?: string }; deviceMemory?: number };
+  const numbers: Stored["numbers"] = {};
+  for (const { type, n } of lines) (numbers[type] ||= []).push(...(n ? [n] : []));
+  const id = newId();
+  const at = client.now();
+  const header = {
+    v: 2,
+    id,
+    sent_at: at,
+    has: Object.keys(numbers),
+    sdk: SDK,
+    page_view: page,
+    session,
+    last: sequence,
+    release,
+    dist,
+    environment,
+    user: scope.user,
+    tags: scope.tags,
+    viewport: [innerWidth, innerHeight],
+    screen: [screen.width, screen.height],
+    connection: connection?.effectiveType,
+    memory: deviceMemory,
+    language,
+    timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+  };
+  return { id, at, body: [JSON.stringify(header), ...lines.map(({ text }) => text)].join("\n"), numbers };
+}

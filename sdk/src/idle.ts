@@ -1,0 +1,41 @@
+/**
+ * The chunk that is loaded when the page has settled: what keeps envelopes, the server's settings, measurements and the
+ * replay's beginning. Everything here may come late, or never, without anything captured being lost before.
+ */
+import type { Dsn } from "./dsn";
+import { replay } from "./integrations/replay";
+import { keepFor } from "./offline";
+import { fetchSettings } from "./settings";
+import type { Cleanup, Client, Integration, Keeper, Sender, Settings } from "./types";
+import { watchWork } from "./vitals/work";
+
+export function begin(client: Client, { base, key }: Dsn, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup } {
+  const { options, guard } = client;
+  const keeper = keepFor(client, sender);
+  const parts: Integration[] = [];
+  if (options.performance !== false) parts.push(performance);
+  if (options.replay !== false) parts.push(replay);
+  const ends = parts.map((part) => guard(() => part.setup(client))());
+  void guard(async () => {
+    const found = options.settings !== false && (await fetchSettings(base, key, client.now()));
+    if (found) settle(found);
+  })();
+  return { ...keeper, stop: () => ends.forEach((end) => end?.()) };
+}
+
+const performance: Integration = {
+  name: "performance",
+  setup(client) {
+    const ends: Cleanup[] = [];
+    let over = false;
+    void client.guard(async () => {
+      const { startVitals } = await client.load("vitals");
+      if (!over) ends.push(startVitals(client));
+    })();
+    ends.push(watchWork(client));
+    return () => {
+      over = true;
+      ends.forEach((end) => end());
+    };
+  },
+};

@@ -1,0 +1,47 @@
+/** Console calls as breadcrumbs, and on request as events. */
+import { isObject } from "../flat";
+import { all, patch, wants } from "../patch";
+import { kindOf } from "../selector";
+import type { Integration } from "../types";
+
+const LEVELS = { debug: "debug", log: "info", info: "info", warn: "warning", error: "error" } as const;
+type Method = keyof typeof LEVELS;
+const MAX_TEXT = 300; // characters; what is logged may be a whole state tree
+
+export const consoleCalls: Integration = {
+  name: "console",
+  setup(client) {
+    const { breadcrumbs, consoleErrors } = client.options;
+    const trail = wants(breadcrumbs, "console");
+    const wanted = consoleErrors === true ? ["error"] : consoleErrors || [];
+    let busy = false; // a hook of the page's may log while its log is being captured
+
+    const capture = client.guard((method: Method, args: unknown[]) => {
+      const level = LEVELS[method];
+      const message = args.slice(0, 5).map(textOf).join(" ").slice(0, MAX_TEXT);
+      if (wanted.includes(method)) {
+        const error = args.find((one) => one instanceof Error);
+        const hint = { mechanism: "console", level };
+        if (error) client.captureException(error, hint);
+        else client.captureMessage(message, level, hint);
+      }
+      if (trail) client.addBreadcrumb({ category: "console", level, message });
+    });
+    const methods = (Object.keys(LEVELS) as Method[]).filter((method) => trail || wanted.includes(method));
+    return all(
+      ...methods.map((method) =>
+        patch(client, console, method, (args) => {
+          if (busy) return;
+          busy = true;
+          capture(method, args);
+          busy = false;
+        }),
+      ),
+    );
+  },
+};
+
+/** Objects by their kind only: reading them could be slow, run the page's code, or find what must not leave the page. */
+function textOf(value: unknown): string {
+  return value instanceof Error ? `${value.name}: ${value.message}` : isObject(value) ? kindOf(value) : String(value);
+}

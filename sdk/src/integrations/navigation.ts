@@ -1,0 +1,46 @@
+/** Client-side navigation: a breadcrumb for each change of the address, a page view for each change of the page. */
+import { all, listen, patch, wants } from "../patch";
+import type { Integration } from "../types";
+import { cleanUrl } from "../urls";
+
+export const navigation: Integration = {
+  name: "navigation",
+  setup(client) {
+    const { breadcrumbs, pageViews, routeName } = client.options;
+    let last = location.href;
+
+    const begin = (): void => {
+      if (pageViews !== false) client.startPageView(cleanUrl(last), routeName?.(last));
+    };
+    const changed = client.guard(() => {
+      const before = last;
+      last = location.href;
+      if (last === before) return;
+      if (wants(breadcrumbs, "navigation")) client.addBreadcrumb({ category: "navigation", message: cleanUrl(last), data: { from: cleanUrl(before) } });
+      if (pageOf(last) !== pageOf(before)) begin();
+    });
+    const returned = client.guard((event: PageTransitionEvent) => {
+      if (event.persisted) begin(); // from the back/forward cache: seen again
+    });
+
+    const { navigation } = window as { navigation?: EventTarget };
+    const after = (): typeof changed => changed;
+    return all(
+      listen(window, "pageshow", returned),
+      ...(navigation
+        ? [listen(navigation, "currententrychange", changed)]
+        : [
+            listen(window, "popstate", changed),
+            listen(window, "hashchange", changed),
+            patch(client, history, "pushState", after),
+            patch(client, history, "replaceState", after),
+          ]),
+    );
+  },
+};
+
+/** What makes a page of its own: the path, or the route that a hash router keeps in the hash. Searches and anchors do not. */
+function pageOf(url: string): string {
+  const { pathname, hash } = new URL(url);
+  return pathname + (/^#!?\//.test(hash) ? hash.split("?")[0] : "");
+}

@@ -1,0 +1,33 @@
+/** Scripts, styles, pictures and media that did not load. */
+import { listen } from "../patch";
+import { selectorOf } from "../selector";
+import type { Integration } from "../types";
+import { cleanUrl } from "../urls";
+
+interface Loading extends HTMLElement {
+  currentSrc?: string;
+  src?: string;
+  href?: string;
+  data?: string;
+}
+
+export const resources: Integration = {
+  name: "resources",
+  setup(client) {
+    const onError = ({ target }: Event): void => {
+      const element = target as Loading;
+      const address = element.currentSrc || element.src || element.href || element.data;
+      if (!element.localName || typeof address !== "string" || address === location.href) return;
+      const tag = element.localName;
+      const url = cleanUrl(address);
+      const message = `Failed to load ${tag}: ${url}`;
+      const level = /^(script|link)$/.test(tag) ? "error" : "warning";
+      client.captureEvent(
+        { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
+        { element },
+      );
+      client.addBreadcrumb({ category: "resource", level, message });
+    };
+    return listen(window, "error", client.guard(onError));
+  },
+};

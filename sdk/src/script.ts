@@ -1,0 +1,65 @@
+/**
+ * The script builds: `<script src="…/sdk.js" data-dsn="…" defer></script>`. Options are attributes of the element, the
+ * API is `window.condev`; calls that a page made before this ran (`(window.condev ||= []).push(["setTag", "a", "b"])`) are made now.
+ */
+import { createClient, type Build } from "./client";
+import { getClient, setClient } from "./current";
+import type { Chunks, Client, Options } from "./types";
+
+type Call = [name: string, ...args: unknown[]];
+type Exposed = Record<string, ((...args: unknown[]) => unknown) | undefined>;
+/** `condevChunks` is where a chunk leaves its module. */
+type Global = { condev?: unknown; condevChunks?: Partial<Chunks> };
+
+const element = document.currentScript as HTMLScriptElement | null;
+const global = globalThis as Global;
+
+/** `window.condev` is the client, with what is added here; until `init` one that does nothing. `fixed` is what the build cannot. */
+export function publish(integrations: Build["integrations"], more: Exposed, fixed?: Partial<Options>): void {
+  const early = global.condev;
+  const make = (options: Options): Client => createClient({ ...options, ...fixed }, { integrations, load });
+  const exposed = Object.assign(Object.create(make({ dsn: "" })) as Exposed, more, {
+    getClient,
+    init(options: Options) {
+      if (!getClient()) {
+        setClient(make(options));
+        Object.setPrototypeOf(exposed, getClient() as Client);
+      }
+      return getClient();
+    },
+    push(...calls: Call[]) {
+      for (const [name, ...args] of calls) exposed[name]?.(...args);
+    },
+  });
+  global.condev = exposed;
+  if (element?.dataset["dsn"]) exposed.init(optionsOf(element.dataset));
+  if (Array.isArray(early)) exposed.push(...(early as Call[]));
+}
+
+/** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text. */
+function optionsOf(data: DOMStringMap): Options {
+  const entries = Object.entries(data).map(([name, text = ""]) => [name, /^([[{]|true$|false$)/.test(text) ? JSON.parse(text) : text]);
+  return Object.fromEntries(entries) as Options;
+}
+
+const loading: Record<string, Promise<void>> = {};
+
+/** Beside this script when its address has the version, else in the folder that is called like it: /sdk.js → /sdk/1.2.3/. */
+async function load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name]> {
+  const [file = "", integrity = ""] = __CHUNKS__[chunk] || [];
+  await (loading[file] ||= new Promise((resolve, reject) => {
+    const src = element?.src || "";
+    const script = document.createElement("script");
+    script.src = src.includes(`/${__VERSION__}/`) ? src.replace(/[^/]*$/, file) : src.replace(/(\.js)?(\?.*)?$/, `/${__VERSION__}/${file}`);
+    script.integrity = integrity;
+    script.crossOrigin = "anonymous";
+    if (element?.nonce) script.nonce = element.nonce;
+    script.onload = () => resolve();
+    script.onerror = () => {
+      delete loading[file];
+      reject(new Error(`${script.src} could not be loaded`));
+    };
+    document.head.append(script);
+  }));
+  return global.condevChunks?.[chunk] as Chunks[Name];
+}

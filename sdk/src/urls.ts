@@ -1,0 +1,16 @@
+/** Addresses without secrets: no credentials, and of parameters the names only. */
+
+const MAX_URL = 1000;
+
+/** `https://u:p@x.com/a?token=1&page=2#k=v` → `https://x.com/a?token=*&page=*#k=*`; data: addresses without their data. */
+export function cleanUrl(url: string): string {
+  return url
+    .replace(/^(data:[^,;]*)[^]*/i, "$1")
+    .replace(/^([\w+.-]*:?\/\/)[^/?#]*@/, "$1")
+    .replace(/[?#][^]*/, (tail) =>
+      tail.replace(/([?&#;])([^=&#?;]*)(=[^&#?;]*)?/g, (all, before: string, name: string, value?: string) =>
+        value ? `${before + name}=*` : before === "#" || !name ? all : `${before}*`,
+      ),
+    )
+    .slice(0, MAX_URL);
+}

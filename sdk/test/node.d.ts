@@ -1,0 +1,28 @@
+/** As much of Node as the tests use; its own types would make the SDK's sources believe that they run there. */
+declare module "node:vm" {
+  export function runInNewContext(code: string): unknown;
+}
+declare module "node:http" {
+  export interface IncomingMessage {
+    method?: string;
+    url?: string;
+    headers: Record<string, string | undefined>;
+    socket: { destroy(): void };
+  }
+  interface ServerResponse {
+    statusCode: number;
+    setHeader(name: string, value: string): void;
+    end(body: string): void;
+  }
+  export interface Server {
+    listen(port: number, host: string, ready: () => void): void;
+    address(): { port: number };
+    close(): void;
+    closeAllConnections(): void;
+  }
+  export function createServer(answer: (request: IncomingMessage, response: ServerResponse) => void): Server;
+}
+declare const process: {
+  on(name: string, listener: (reason: unknown) => unknown): void;
+  off(name: string, listener: (reason: unknown) => unknown): void;
+};

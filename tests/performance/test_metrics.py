@@ -1,0 +1,52 @@
+"""What metrics are called, how their values read, when they are good."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.hookspecs import MetricSummary
+from appliance.performance.metrics import VITALS, described, in_words, rating, tone
+from appliance.performance.views import compared
+from appliance.web.formats import THIN
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (2_310.0, "millisecond", f"2.31{THIN}s"), (83.4, "millisecond", f"83{THIN}ms"), (0.0834, "none", "0.083"),
+        (0.0, "none", "0"), (24.0, "fps", f"24{THIN}fps"), (3_482.0, "byte", f"3.4{THIN}KiB"),
+        (1.5, "second", f"1.5{THIN}s"),
+        (-5.0, "millisecond", f"-5{THIN}ms"), (12.0, "percent", f"12{THIN}%"), (1_234.5, "", "1,234.5"),
+    ],
+)  # fmt: skip
+def test_a_value_has_its_unit(value: float, unit: str, words: str) -> None:
+    assert in_words(value, unit) == words
+
+
+@pytest.mark.parametrize("metric", VITALS, ids=lambda metric: metric.name)
+def test_a_vital_is_judged_at_its_thresholds(metric) -> None:
+    assert rating(metric, metric.good) == "good"
+    assert rating(metric, metric.good * 1.01) == "needs improvement"
+    assert rating(metric, metric.poor * 1.01) == "poor"
+    assert tone(metric, metric.poor * 1.01) == "bad"
+
+
+def test_what_nobody_has_judged_is_not_rated() -> None:
+    own = described("checkout/render", "second")
+    assert (own.label, own.unit, rating(own, 1e9), tone(own, 1e9)) == ("checkout/render", "second", "", "")
+
+
+def summary(p75: float, samples: int = 100) -> MetricSummary:
+    return MetricSummary(
+        metric="LCP", samples=samples, p50=p75, p75=p75, p95=p75, good=0, needs_improvement=0, poor=0
+    )  # fmt: skip
+
+
+def test_a_period_is_compared_with_the_one_before() -> None:
+    lcp, fps = described("LCP"), described("low_fps")
+    assert compared(lcp, summary(3_000), summary(2_000)) == (f"▲ 50{THIN}% more than before", "bad")
+    assert compared(lcp, summary(1_000), summary(2_000)) == (f"▼ 50{THIN}% less than before", "good")
+    assert compared(fps, summary(40), summary(20))[1] == "good"
+    assert compared(lcp, summary(2_010), summary(2_000)) == ("as in the period before", "")
+    assert compared(lcp, summary(3_000, 5), summary(2_000)) == ("", "")
+    assert compared(lcp, None, summary(2_000)) == compared(lcp, summary(2_000), None) == ("", "")
