@@ -48,11 +48,12 @@ class ServiceState(Struct, frozen=True, kw_only=True):
     image: str
     exit_code: int = 0
     config_hash: str = ""  # of the configuration it was made with
+    connected: bool = True  # to some network; "none" and the host's count
 
     @property
     def well(self) -> bool:
-        """Running, and healthy where that is checked."""
-        return self.state == "running" and self.health in ("", "healthy")
+        """Running, healthy where that is checked, and not cut off: a health check asks from inside."""
+        return self.state == "running" and self.health in ("", "healthy") and self.connected
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -229,6 +230,7 @@ def _state(raw: Mapping[str, Any]) -> ServiceState:
         image=str(raw.get("Image", "")),
         exit_code=int(raw.get("ExitCode") or 0),
         config_hash=labels.get("com.docker.compose.config-hash", ""),
+        connected=raw.get("Networks") != "",
     )
 
 

@@ -181,6 +181,7 @@ def _plugin_service(spec: ServiceSpec, plan: Plan) -> tuple[str, str]:
         "restart": "unless-stopped",
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
+        "userns_mode": "host",
         "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
         "cpus": limits.cpus,
         "pids_limit": limits.pids,

@@ -111,6 +111,16 @@ def test_states_are_read_in_either_form_of_json(stack: Path) -> None:
         assert (state.service, state.well, state.config_hash) == ("core", True, "abc")
 
 
+def test_a_container_whose_network_was_removed_is_not_well(stack: Path) -> None:
+    program = stack / "compose"
+    for networks, well in (("condev", True), ("none", True), ("", False)):
+        one = f'{{"Service":"core","State":"running","Health":"healthy","Networks":"{networks}"}}'
+        program.write_text(f"#!/bin/sh\nprintf '{one}'\n")
+        program.chmod(0o755)
+        (state,) = Compose(stack, program=[str(program)]).states()
+        assert state.well is well
+
+
 def test_the_program_is_found_or_said_to_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_program()
     monkeypatch.setenv("PATH", str(tmp_path))
