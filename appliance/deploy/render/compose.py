@@ -11,7 +11,7 @@ from typing import Final
 
 from appliance import __version__
 from appliance.config import Config
-from appliance.config_file import shown
+from appliance.config_shown import shown
 from appliance.deploy.extensions import Extensions
 from appliance.deploy.plan import Plan, size_text
 from appliance.deploy.render.environment import CONFIG_PATH, WHY, WHY_DOMAIN, environment, file_secrets, look_up
