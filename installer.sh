@@ -16,7 +16,7 @@
 #   --smtp-port PORT    CONDEV_SMTP_PORT     [plugins.smtp] port      default 587
 #   --smtp-user NAME    CONDEV_SMTP_USER     [plugins.smtp] username
 #   --config FILE       CONDEV_CONFIG_FILE   a whole config.toml instead of the answers above; one in DIR is never replaced
-#                       RESEND_API_KEY, SMTP_PASSWORD   secrets: variables alone, kept in DIR/.env (0600), never replaced
+#                       RESEND_API_KEY, SMTP_PASSWORD   secrets: no flags; kept in DIR/.env (0600), never replaced or shown
 # Where from, where to:
 #   --dir DIR           CONDEV_DIR           where everything is kept; default /opt/condev
 #   --bin-dir DIR       CONDEV_BIN_DIR       for the commands condev and condev-uninstall; default /usr/local/bin
@@ -45,7 +45,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 dry() { [ "$dry_run" = 1 ] && say "would $1"; } # WHAT: says it, and is true, when nothing may be changed
 can_ask() { [ "$yes" != 1 ] && [ -t 1 ] && (: </dev/tty) 2>/dev/null; }
 
-ask() { # QUESTION → the answer; reads the terminal itself, since standard input may be this script
+ask() { # QUESTION NAME → the answer; reads the terminal itself, since standard input may be this script; shows no secret
+  case ${2:-} in *_KEY | *_PASSWORD) trap 'stty echo </dev/tty; echo >/dev/tty' EXIT INT && stty -echo </dev/tty ;; esac
   printf '%s ' "$1" >/dev/tty && IFS= read -r reply </dev/tty && printf '%s' "$reply"
 }
 
@@ -59,16 +60,13 @@ read_arguments() {
   key=${CONDEV_KEY:-$RELEASE_KEY} no_verify=${CONDEV_NO_VERIFY:-} no_pull=${CONDEV_NO_PULL:-}
   yes=${CONDEV_YES:-} dry_run=${CONDEV_DRY_RUN:-}
   while [ $# -gt 0 ]; do
+    name=$(printf '%s' "${1#--}" | tr - _)
     case $1 in
-      --no-verify) no_verify=1 ;;
-      --no-pull) no_pull=1 ;;
-      --yes) yes=1 ;;
-      --dry-run) dry_run=1 ;;
+      --no-verify | --no-pull | --yes | --dry-run) eval "$name=1" ;; # the name is one of these
       -h | --help) case $0 in *.sh) sed -n '2,/^set -eu/{/^set/d;s/^# \{0,1\}//;p;}' "$0" ;; *) say 'Options: see the top of installer.sh' ;; esac && exit 0 ;;
       --dir | --bin-dir | --version | --domain | --target | --tls | --url | --mail | --mail-from | --config | --key | \
         --smtp-host | --smtp-port | --smtp-user | --releases | --registry | --offline)
         [ $# -gt 1 ] || fail "$1 needs a value; see --help" 2
-        name=$(printf '%s' "${1#--}" | tr - _)
         eval "$name=\$2" # the name is one of those above; the value is not evaluated
         shift
         ;;
@@ -81,7 +79,7 @@ read_arguments() {
 need() { # NAME WAYS QUESTION: sets the variable NAME by asking when it is empty, or notes that it is missing
   eval "[ -z \"\${$1:-}\" ]" || return 0
   if can_ask; then
-    eval "$1=\$(ask \"\$3\")"
+    eval "$1=\$(ask \"\$3\" $1)"
     eval "[ -z \"\$$1\" ]" || return 0
   fi
   problems="$problems$newline  $2"
@@ -112,6 +110,7 @@ take_answers() {
     resend) need RESEND_API_KEY 'RESEND_API_KEY, a variable: the key from resend.com' 'Resend API key:' ;;
     smtp) need smtp_host '--smtp-host, CONDEV_SMTP_HOST or [plugins.smtp] host: the mail server' 'Mail server:' ;;
   esac
+  case $mail:$smtp_user in smtp:?*) need SMTP_PASSWORD 'SMTP_PASSWORD, a variable: the password of --smtp-user' 'Password of --smtp-user:' ;; esac
   case $mail in resend | smtp) need mail_from '--mail-from, CONDEV_MAIL_FROM or [mail] from: the sender' 'Sender:' ;; esac
   [ -z "$problems" ] || fail "answers are missing; give each as a flag, a variable, or a key in --config FILE:$problems" 2
   one_of target 'compose behind-proxy coolify tunnel'
@@ -221,7 +220,7 @@ write_files() { # config.toml and .env when they are not there; image, condev, c
   done
   [ -z "$config" ] || set -- "$@" --volume "$(cd "$(dirname "$config")" && pwd)/$(basename "$config"):/config.toml:ro"
   export RESEND_API_KEY SMTP_PASSWORD
-  docker run --rm --pull never --network none --user 0:0 --security-opt label=disable --volume "$dir:$dir" --volume "$bin_dir:$bin_dir" "$@" \
+  docker run --rm --pull never --network none --user 0:0 --userns host --security-opt label=disable --volume "$dir:$dir" --volume "$bin_dir:$bin_dir" "$@" \
     --env RESEND_API_KEY --env SMTP_PASSWORD --entrypoint /app/host-commands/setup "$image" ||
     fail "the files in $dir and $bin_dir could not be written."
 }

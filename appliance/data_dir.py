@@ -57,3 +57,12 @@ def read_address(data_dir: Path) -> str:
         return (data_dir / ADDRESS_FILE).read_text("utf-8").strip()
     except FileNotFoundError:
         return ""
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

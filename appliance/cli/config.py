@@ -10,7 +10,7 @@ import tomli_w
 
 from appliance.cli.context import CliContext
 from appliance.cli.host import load_plugins
-from appliance.config_file import exposed_secrets, shown
+from appliance.config_shown import exposed_secrets, shown
 
 
 @click.group()

@@ -138,4 +138,5 @@ def _known(compose: Compose, services: tuple[str, ...]) -> None:
 
 def _line(state: ServiceState) -> str:
     mark = "ok" if state.well else "NOT WELL"
-    return f"  {state.service:12} {mark:9} {state.status}"
+    cut_off = "" if state.connected else ", on no network: run `condev apply`"
+    return f"  {state.service:12} {mark:9} {state.status}{cut_off}"

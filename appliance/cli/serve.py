@@ -12,7 +12,8 @@ from typing import Final, cast
 import click
 
 from appliance.cli.context import DEFAULT_PORT, CliContext, fail
-from appliance.config_file import ConfigError, exposed_secrets
+from appliance.config_file import ConfigError
+from appliance.config_shown import exposed_secrets
 from appliance.data_dir import ADDRESS_FILE, RESTORE_MARKER
 from appliance.roles import Role
 

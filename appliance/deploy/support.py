@@ -21,7 +21,7 @@ import msgspec
 
 from appliance import __version__
 from appliance.config import Config
-from appliance.config_file import shown
+from appliance.config_shown import shown
 from appliance.deploy.backup.own_secrets import collect_secrets
 from appliance.recent_log import safe_text
 from appliance.secret import MASK, Secret

@@ -34,14 +34,22 @@ class Retention:
         """Drop the days of a table that lie wholly before a time."""
         _check(table)
         days = await self._days(table)
-        return [await self._drop(table, day, days[day]) for day in sorted(days) if day + DAY <= received_before]
+        dropped = [await self._drop(table, day, days[day]) for day in sorted(days) if day + DAY <= received_before]
+        if table in WITH_IDS:
+            await self._drop_orphaned_ids(received_before)
+        return dropped
 
     async def drop_oldest(self, table: str, now: int) -> Dropped | None:
         """Drop a table's oldest day, never the one of `now` or a later one."""
         _check(table)
         days = await self._days(table)
         past = [day for day in sorted(days) if day < now // DAY * DAY]
-        return await self._drop(table, past[0], days[past[0]]) if past else None
+        if not past:
+            return None
+        dropped = await self._drop(table, past[0], days[past[0]])
+        if table in WITH_IDS:
+            await self._drop_orphaned_ids(past[0] + DAY)
+        return dropped
 
     async def _days(self, table: str) -> dict[int, tuple[int, int]]:
         """Received day (µs) → rows and bytes. Raises `StoreUnavailableError` when the table is not there."""
@@ -57,8 +65,6 @@ class Retention:
         await self._drop_partition(table, day)
         if state is not None:
             state.touch(hours)
-        if table in WITH_IDS:
-            await self._drop_orphaned_ids(day)
         return Dropped(table=table, partition=_name_of(day), rows=size[0], bytes_on_disk=size[1])
 
     async def _drop_partition(self, table: str, day: int) -> None:
@@ -73,12 +79,15 @@ class Retention:
         """
         return [int(hour) for (hour,) in await self._engine.query("looking at a day to drop", sql)]
 
-    async def _drop_orphaned_ids(self, day: int) -> None:
-        """Drop a day's ids when nothing of it is kept: they could only call a new event a duplicate of nothing."""
-        for table in WITH_IDS:
-            if day in await self._days(table):
-                return
-        if day in await self._days("event_ids"):
+    async def _drop_orphaned_ids(self, before: int) -> None:
+        """Drop the ids of days of which nothing is kept: they could only call a new event a duplicate of nothing.
+
+        All days that lie before a time, not only those just dropped: a kill in between leaves ids behind.
+        """
+        orphaned = {day for day in await self._days("event_ids") if day + DAY <= before}
+        for table in WITH_IDS if orphaned else ():
+            orphaned -= (await self._days(table)).keys()
+        for day in sorted(orphaned):
             await self._drop_partition("event_ids", day)
 
 

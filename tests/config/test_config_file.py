@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from appliance.config import Config
-from appliance.config_file import ConfigError, exposed_secrets, load, shown
+from appliance.config_file import ConfigError, load
+from appliance.config_shown import exposed_secrets, shown
 
 REPOSITORY = Path(__file__).parents[2]
 

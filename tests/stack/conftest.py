@@ -1,7 +1,8 @@
-"""Marks these tests, and builds the images they all need once."""
+"""Marks these tests, builds the images they all need once, and keeps the machines that they share."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -9,22 +10,51 @@ import pytest
 
 from tests.stack.lab import images
 from tests.stack.lab.engine import LAB, Engine, lacking
+from tests.stack.lab.machines import LARGE, SMALL, SMALLEST, Handed, Home, Machines
 
 HERE: Final = Path(__file__).parent
-TEST_SECONDS: Final = 900  # the first of a module installs; building the images takes up to eight minutes
+TEST_SECONDS: Final = 900  # the first of a machine installs; building the images takes up to eight minutes
+# The files of a machine follow each other, so that it is booted and installed once.
+ORDER: Final = ("smallest", "small_installed", "small_broken", "small_moves_on", "large")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.stack)
-            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.stack)
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+    ours.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
+    items[:] = [item for item in items if HERE not in item.path.parents] + ours
 
 
 @pytest.fixture(scope="session")
-def built() -> None:
-    """The images are in the lab's store; no engine runs."""
+def machines() -> Generator[Machines]:
+    """The images are in the lab's store, and nothing runs yet."""
     if missing := lacking():
         pytest.skip(f"the stack tests need {missing}")
     with Engine(LAB / "engine").running() as engine:
         images.ensure(engine)
+    made = Machines()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def smallest(machines: Machines) -> Home:
+    return machines.home(SMALLEST)
+
+
+@pytest.fixture
+def small(machines: Machines) -> Home:
+    return machines.home(SMALL)
+
+
+@pytest.fixture(scope="session")
+def handed(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Handed:
+    return machines.handed(tmp_path_factory.mktemp("handed"))
+
+
+@pytest.fixture
+def large(machines: Machines, handed: Handed) -> Home:
+    """After the backup was made, since for that another machine runs."""
+    return machines.home(LARGE)

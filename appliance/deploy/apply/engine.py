@@ -33,6 +33,10 @@ MIN_SECRET: Final = 6  # characters; a shorter value would mask ordinary words
 _PROGRESS: Final = re.compile(r"(?:Container|Network|Volume|Image) \S+ [A-Z][a-z]+$")
 
 
+# Of a container that was stopped while its network was removed: it knows that by its id alone, and never starts again.
+_LOST_NETWORK: Final = re.compile(r"network [0-9a-f]{12,64} not found")
+
+
 class EngineError(ApplyError):
     """Docker or Compose refused; the text is what it said last, without secrets."""
 
@@ -48,11 +52,12 @@ class ServiceState(Struct, frozen=True, kw_only=True):
     image: str
     exit_code: int = 0
     config_hash: str = ""  # of the configuration it was made with
+    connected: bool = True  # to some network; "none" and the host's count
 
     @property
     def well(self) -> bool:
-        """Running, and healthy where that is checked."""
-        return self.state == "running" and self.health in ("", "healthy")
+        """Running, healthy where that is checked, and not cut off: a health check asks from inside."""
+        return self.state == "running" and self.health in ("", "healthy") and self.connected
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -106,16 +111,26 @@ class Compose:
         """
         names = list(services)
         only = ["--no-deps", *names] if names else ["--remove-orphans"]
-        wait = ["--wait", "--wait-timeout", str(wait_seconds)]
-        self._do((), CHANGE_SECONDS, "up", "--detach", *wait, "--pull", "never", "--no-build", "--yes", *only)
+        words = ["--detach", "--wait", "--wait-timeout", str(wait_seconds), "--pull", "never", "--no-build", "--yes"]
+        try:
+            self._do((), CHANGE_SECONDS, "up", *words, *only)
+        except EngineError as error:
+            if not _LOST_NETWORK.search(str(error)):
+                raise
+            self._do((), CHANGE_SECONDS, "up", "--force-recreate", *words, *only)
 
     def stop(self, services: Sequence[str]) -> None:
         """Stop containers, giving each its grace period."""
         self._do((), CHANGE_SECONDS, "stop", *services)
 
     def restart(self, services: Sequence[str]) -> None:
-        """Stop and start containers as they are."""
-        self._do((), CHANGE_SECONDS, "restart", *services)
+        """Stop and start containers as they are; make those anew that cannot start because their network is gone."""
+        try:
+            self._do((), CHANGE_SECONDS, "restart", *services)
+        except EngineError as error:
+            if not _LOST_NETWORK.search(str(error)):
+                raise
+            self.up(services)
 
     def run(self, service: str, command: Sequence[str], *, volumes: Sequence[str] = ()) -> str:
         """Run a command in a new container of a service, beside what it depends on; what it printed."""
@@ -229,6 +244,7 @@ def _state(raw: Mapping[str, Any]) -> ServiceState:
         image=str(raw.get("Image", "")),
         exit_code=int(raw.get("ExitCode") or 0),
         config_hash=labels.get("com.docker.compose.config-hash", ""),
+        connected=raw.get("Networks") != "",
     )
 
 

@@ -19,7 +19,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from appliance.deploy.apply.layout import ApplyError, Installation, sync_directory, write_file
+from appliance.data_dir import sync_directory
+from appliance.deploy.apply.layout import ApplyError, Installation, write_file
 
 KEPT_RELEASES: Final = 5  # good ones to go back to; each is a few hundred kilobytes and the plugins
 KEPT_BACKUPS: Final = 2  # the newest: of what runs and of the one before; each is as large as the data

@@ -13,6 +13,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from appliance.data_dir import sync_directory
+
 DEFAULT_DIR: Final = Path("/opt/condev")
 CONFIG_FILE: Final = "config.toml"
 COMPOSE_FILE: Final = "compose.yaml"
@@ -109,15 +111,6 @@ def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def replace_tree(source: Path, target: Path) -> None:

@@ -66,7 +66,8 @@ def render_apart(root: Path, plugins: Path, host_root: Path) -> Rendered:
 def main() -> None:
     """In that other process."""
     from appliance import __version__
-    from appliance.config_file import ConfigError, shown
+    from appliance.config_file import ConfigError
+    from appliance.config_shown import shown
     from appliance.deploy.apply.layout import CONFIG_FILE
     from appliance.deploy.apply.schemas import known_schemas
     from appliance.deploy.extensions import load_extensions, load_without_secrets

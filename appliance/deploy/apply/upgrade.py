@@ -206,6 +206,7 @@ def _run_like(client: _Client, own: str, image: str, arguments: Sequence[str]) -
         working_dir=config.get("WorkingDir") or "/",
         volumes=cast("list[str]", host.get("Binds") or []),
         network_mode=host.get("NetworkMode") or "host",
+        userns_mode=host.get("UsernsMode") or "host",  # as the host's `condev` says, since which it may be older
         security_opt=cast("list[str]", host.get("SecurityOpt") or []),
         labels={HELPER_LABEL: "1"},
     )

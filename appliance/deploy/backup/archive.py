@@ -27,6 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
+from appliance.data_dir import sync_directory
 from appliance.secret import Secret
 
 MIB: Final = 1024 * 1024
@@ -294,11 +295,7 @@ class PartFile:
             file.flush()
             os.fsync(file.fileno())
         self._part.rename(self._target)
-        directory = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._target.parent)
 
     def _refused(self, error: OSError) -> BackupError:
         return BackupError(

@@ -12,6 +12,7 @@ from typing import IO, Final
 
 from msgspec import Struct
 
+from appliance.data_dir import sync_directory
 from appliance.deploy.backup.archive import ArchiveWriter, BackupError, Frame
 from appliance.deploy.backup.manifest import FILE, SPOOL, SpoolPart
 from appliance.metadata.database import Database
@@ -167,8 +168,8 @@ class FilePutter:
         state = SpoolState(spool.epoch, spool.highest, spool.segment, spool.offset, spool.next_sequence)
         _write_synced(directory / STATE_FILE, pack_state(state))
         _write_synced(directory / EPOCH_FILE, b"%016x\n" % spool.epoch)
-        _sync_directory(directory)
-        _sync_directory(self._data_dir)
+        sync_directory(directory)
+        sync_directory(self._data_dir)
 
     def _segment(self, name: str) -> Path:
         if self._spool is None or not name.isdecimal() or int(name) not in self._spool.files:
@@ -243,11 +244,3 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
-from appliance.config_file import exposed_secrets
+from appliance.config_shown import exposed_secrets
 from appliance.deploy.doctor.context import DoctorContext
 from appliance.deploy.doctor.findings import Finding, Reporter
 from appliance.deploy.render.state import APPLIANCE_USER

@@ -143,6 +143,15 @@ async def _service(context: DoctorContext, container: Container, plan: Plan | No
                 f"condev logs {name}, then condev restart {name}",
             )
         )
+    elif (settings := details.get("NetworkSettings")) is not None and not settings.get("Networks"):
+        findings.append(
+            say.error(
+                "service-cut-off",
+                f"{name} runs, but is on no network any more.",
+                "No other service reaches it. Platforms that tidy up remove networks that they do not know.",
+                "condev apply",
+            )
+        )
     return [*findings, *_kills(name, details, state), *_limit(name, details, plan)]
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from appliance import __version__
 from appliance.config import Config
-from appliance.config_file import shown
+from appliance.config_shown import shown
 from appliance.deploy.extensions import Extensions
 from appliance.deploy.plan import Plan, size_text
 from appliance.deploy.render.environment import CONFIG_PATH, WHY, WHY_DOMAIN, environment, file_secrets, look_up
@@ -181,6 +181,7 @@ def _plugin_service(spec: ServiceSpec, plan: Plan) -> tuple[str, str]:
         "restart": "unless-stopped",
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
+        "userns_mode": "host",
         "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
         "cpus": limits.cpus,
         "pids_limit": limits.pids,

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from msgspec import Struct
 
 from appliance.config import Config
-from appliance.config_file import shown
+from appliance.config_shown import shown
 from appliance.deploy.plan import Plan, Setting, size_text
 from appliance.deploy.render.text import RenderError, literal, variable
 from appliance.deploy.topology import public_url

@@ -111,6 +111,34 @@ def test_states_are_read_in_either_form_of_json(stack: Path) -> None:
         assert (state.service, state.well, state.config_hash) == ("core", True, "abc")
 
 
+def test_containers_that_were_stopped_while_their_network_was_removed_are_made_anew(stack: Path) -> None:
+    program, log = stack / "compose", stack / "log"
+    program.write_text(
+        f"""#!/bin/sh
+echo "$*" >> {log}
+case "$*" in *--force-recreate*) exit 0 ;; esac
+echo "Error response from daemon: network {"3f" * 32} not found" >&2
+exit 1
+"""
+    )
+    program.chmod(0o755)
+    Compose(stack, program=[str(program)]).restart(["core"])
+    asked = [line.split("plain ", 1)[1] for line in log.read_text().splitlines()]
+    assert [line.split()[0] for line in asked] == ["restart", "up", "up"]
+    assert asked[2].startswith("up --force-recreate ")
+    assert asked[2].endswith(" core")
+
+
+def test_a_container_whose_network_was_removed_is_not_well(stack: Path) -> None:
+    program = stack / "compose"
+    for networks, well in (("condev", True), ("none", True), ("", False)):
+        one = f'{{"Service":"core","State":"running","Health":"healthy","Networks":"{networks}"}}'
+        program.write_text(f"#!/bin/sh\nprintf '{one}'\n")
+        program.chmod(0o755)
+        (state,) = Compose(stack, program=[str(program)]).states()
+        assert state.well is well
+
+
 def test_the_program_is_found_or_said_to_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_program()
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -91,6 +91,16 @@ async def test_a_stopped_service_is_an_error(make_context: MakeContext, engine: 
     assert "Exited (137)" in only(await running.check_services(context), "service-down").fact
 
 
+async def test_a_service_whose_network_was_removed_is_an_error(make_context: MakeContext, engine: Engine) -> None:
+    context = make_context()
+    details = start_stack(engine, context)
+    details["core"]["NetworkSettings"] = {"Networks": {"condev": {"NetworkID": "abc"}}}
+    details["ingest"]["NetworkSettings"] = {"Networks": {}}
+    found = await running.check_services(context)
+    assert codes(found) == ["service-cut-off"]
+    assert only(found, "service-cut-off").fact.startswith("ingest")
+
+
 async def test_a_core_that_does_not_answer(make_context: MakeContext, engine: Engine, tmp_path: Path) -> None:
     engine[1].add("condev-core-1", service="core", project="condev")
     assert only(await running.check_core(make_context()), "core-not-answering").level == "error"

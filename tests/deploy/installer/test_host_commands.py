@@ -69,9 +69,9 @@ def test_a_verb_of_the_stack_gets_socket_host_and_secrets_by_name_alone(host: Ho
     (host.root / ".env").write_text("\n".join((*lines, "DOCKER_HOST=tcp://x", "")))
     assert host.run("doctor", "--json").returncode == 0
     assert host.last.endswith("condev-monitor:1.2.3 doctor --json")
-    for part in ("--user 0:0", "--network host", "--volume /:/host:ro", f"--volume {host.root}:{host.root}",
-                 "--volume /var/run/docker.sock:/var/run/docker.sock", "--env CONDEV_IMAGE=condev-monitor:1.2.3",
-                 "--env SMTP_PASSWORD --env PLAIN"):  # fmt: skip
+    for part in ("--user 0:0", "--userns host", "--network host", "--volume /:/host:ro",
+                 f"--volume {host.root}:{host.root}", "--volume /var/run/docker.sock:/var/run/docker.sock",
+                 "--env CONDEV_IMAGE=condev-monitor:1.2.3", "--env SMTP_PASSWORD --env PLAIN"):  # fmt: skip
         assert part in host.last
     assert evil not in host.last
     assert f"SMTP_PASSWORD=a $HOME `{evil}` b" in host.environment

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import pty
 import re
 import shutil
 import stat
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -69,6 +71,44 @@ class Machine:
             words, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=self.place,
             start_new_session=True, input=script.read_text() if from_stdin else "",
         )  # fmt: skip
+
+    def install_at_a_terminal(self, *flags: str, typed: list[tuple[str, str]]) -> str:
+        """Run it at a terminal of its own.
+
+        Args:
+            flags: of the installer.
+            typed: what it asks, and what is typed then.
+
+        Returns:
+            All that was to be seen there.
+        """
+        environment = {
+            "PATH": f"{self.programs}:{os.environ['PATH']}", "HOME": str(self.place), "DOCKER_LOG": str(self.log),
+            "CONDEV_DIR": str(self.root), "CONDEV_BIN_DIR": str(self.bin),
+        }  # fmt: skip
+        terminal, its_end = pty.openpty()
+        process = subprocess.Popen(
+            ["setsid", "--ctty", *SHELLS[self.shell], str(INSTALLER), *flags],
+            stdin=its_end, stdout=its_end, stderr=its_end, env=environment, cwd=self.place,
+        )  # fmt: skip
+        os.close(its_end)
+        seen = ""
+        for question, answer in [*typed, ("", "")]:
+            while not question or question not in seen:
+                try:
+                    piece = os.read(terminal, 4096)
+                except OSError:  # Linux's way of saying that nobody has it open any more
+                    piece = b""
+                if not piece:
+                    break
+                seen += piece.decode()
+            if question:
+                assert question in seen, seen
+                time.sleep(0.1)  # a person reads the question, and `read` stands behind it by then
+                os.write(terminal, f"{answer}\n".encode())
+        os.close(terminal)
+        process.wait(60)
+        return seen
 
     @property
     def commands(self) -> list[str]:
@@ -128,6 +168,23 @@ def test_without_a_terminal_all_missing_answers_are_named_at_once(machine: Machi
     more = machine.install("--mail", "smtp")
     assert more.returncode == 2
     assert all(flag in more.stderr for flag in ("--domain", "--smtp-host", "--mail-from"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret", "question"),
+    [("resend", "RESEND_API_KEY", "Resend API key:"), ("smtp", "SMTP_PASSWORD", "Password of --smtp-user:")],
+)
+def test_what_is_open_is_asked_at_a_terminal_and_a_secret_is_never_shown(
+    machine: Machine, kind: str, secret: str, question: str
+) -> None:
+    flags = ("--mail", kind, "--smtp-host", "mail.a.test", "--smtp-user", "me")
+    typed = [("Domain:", "a.test"), (question, "correct horse"), ("Sender:", "me@a.test")]
+    seen = machine.install_at_a_terminal(*flags, typed=typed)
+    assert "correct horse" not in seen
+    assert "a.test" in seen  # what is no secret is shown as it is typed: so is what follows the secret
+    assert "me@a.test" in seen
+    assert machine.answers[secret] == "correct horse"
+    assert machine.answers["CONDEV_SETUP_domain"] == "a.test"
 
 
 def test_wrong_answers_are_named_at_once_and_never_run(machine: Machine) -> None:

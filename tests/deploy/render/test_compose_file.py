@@ -39,6 +39,7 @@ def test_every_service_is_limited_as_planned_and_hardened(tmp_path: Path, target
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["userns_mode"] == "host"
         assert service["restart"] == "unless-stopped"
         assert service["logging"]["options"] == {"max-file": "3", "max-size": "10m"}
         assert service["healthcheck"]["test"]

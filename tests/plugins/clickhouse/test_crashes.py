@@ -124,3 +124,21 @@ async def test_a_batch_whose_ids_were_not_written_yet_gets_them_when_it_is_done_
         assert await duplicated(store, "events") == []
     finally:
         await store.close()
+
+
+async def test_ids_whose_rows_were_dropped_before_a_kill_are_dropped_by_the_next_look(
+    tmp_path: Path, writer: ModuleType
+) -> None:
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.open()
+    try:
+        batch: Batch = writer.batch_of(1)
+        await store.write(batch)
+        for table in ("events", "measurements", "page_views"):
+            await store.engine.maintain("as if killed in between", f"TRUNCATE TABLE {table}")
+        await store.drop_before("events", NOW - 1 * DAY)
+        assert await store.engine.query("counting", "SELECT count() > 0 FROM event_ids") == [(1,)]  # their day goes on
+        await store.drop_before("events", NOW + 2 * DAY)
+        assert await store.engine.query("counting", "SELECT count() FROM event_ids") == [(0,)]
+    finally:
+        await store.close()

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Sequence
@@ -28,7 +29,7 @@ docker image ls --format "{{.Repository}}:{{.Tag}}" | grep ^condev-release/ | xa
 """
 START_SECONDS: Final = 30.0  # it takes one; a busy machine more
 STOP_SECONDS: Final = 30.0
-PROGRAMS: Final = ("dockerd", "docker", "iptables", "ip", "nsenter", "unshare", "taskset", "mmdebstrap")
+PROGRAMS: Final = ("dockerd", "docker", "iptables", "ip", "nsenter", "unshare", "taskset", "mmdebstrap", "mkfs.ext4")
 
 
 def lacking() -> str:
@@ -36,7 +37,7 @@ def lacking() -> str:
     if os.geteuid() != 0:
         return "root"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"{', '.join(missing)} (Debian: docker.io iptables iproute2 mmdebstrap)" if missing else ""
+    return f"{', '.join(missing)} (Debian: docker.io iptables iproute2 mmdebstrap e2fsprogs)" if missing else ""
 
 
 class EngineStoppedError(RuntimeError):
@@ -137,3 +138,21 @@ class Engine:
     def environment(self) -> dict[str, str]:
         """For programs that call `docker` themselves."""
         return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
+
+
+def main() -> None:
+    """End with what keeps the stack tests from running on this machine; quietly when nothing does."""
+    if missing := lacking():
+        sys.exit(f"missing: {missing}")
+    done = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"no namespaces: {done.stderr.strip()}")
+    try:
+        with Engine(LAB / "engine").running():
+            pass
+    except EngineStoppedError as error:
+        sys.exit(f"the engine does not start: {str(error).strip().splitlines()[-1]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ that wire and SQL are real while the server's own memory is not measured.
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +44,15 @@ def ensure(engine: Engine) -> None:
             [HERE / "base-image.sh", BASE, LAB / "cache"],
             env=engine.environment(), check=True, timeout=BUILD_SECONDS, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-    build(engine, APPLIANCE, REPOSITORY)
-    engine.docker("tag", APPLIANCE, KEEP)
+    with ThreadPoolExecutor(2) as side_by_side:  # half of the time is waiting for downloads
+        others = side_by_side.submit(_build_others, engine)
+        build(engine, APPLIANCE, REPOSITORY)
+        engine.docker("tag", APPLIANCE, KEEP)
+        front = REPOSITORY / "tests" / "plugins" / "clickhouse"
+        build(engine, CLICKHOUSE, front, "--file", str(HERE / "stand-ins" / "clickhouse" / "Dockerfile"))
+        others.result()
+
+
+def _build_others(engine: Engine) -> None:
     build(engine, CADDY, HERE / "stand-ins" / "caddy")
     build(engine, POSTGRES, HERE / "stand-ins" / "postgres")
-    front = REPOSITORY / "tests" / "plugins" / "clickhouse"
-    build(engine, CLICKHOUSE, front, "--file", str(HERE / "stand-ins" / "clickhouse" / "Dockerfile"))

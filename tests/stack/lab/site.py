@@ -40,22 +40,31 @@ def install(vps: Vps, *flags: str, check: bool = True) -> str:
 class Site:
     """One project of an appliance on a machine, with an owner's token."""
 
-    def __init__(self, vps: Vps) -> None:
-        """Make owner, token and project with the commands of docs/accounts.md."""
+    def __init__(self, vps: Vps, token: str, project: dict[str, Any]) -> None:
+        """A browser's way: TLS for the public name, which this side has to be told the address and authority of.
+
+        Args:
+            vps: where.
+            token: of the owner.
+            project: as `condev project create --json` says it.
+        """
         self.vps: Final = vps
-        vps.run("condev", "user", "create", "--email", OWNER, "--role", "owner", stdin=f"{PASSWORD}\n")
-        self.token: Final = str(self._json("token", "create", "--user", OWNER, "--json")["token"])
-        self.project: Final = self._json("project", "create", "--name", "Shop", "--json")
-        self.client: Final = self.client_of(self.vps)
-
-    @staticmethod
-    def client_of(vps: Vps) -> httpx.Client:
-        """A browser's way: TLS for the public name, which this side has to be told the address and authority of."""
+        self.token: Final = token
+        self.project: Final = project
         trust = ssl.create_default_context(cafile=vps.path(AUTHORITY))
-        return httpx.Client(base_url=f"https://{vps.address}", headers={"Host": DOMAIN}, verify=trust, timeout=20.0)
+        name = {"Host": DOMAIN}
+        self.client: Final = httpx.Client(base_url=f"https://{vps.address}", headers=name, verify=trust, timeout=20.0)
 
-    def _json(self, *words: str) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self.vps.run("condev", *words).stdout))
+    @classmethod
+    def make(cls, vps: Vps) -> Site:
+        """Make owner, token and project with the commands of docs/accounts.md."""
+
+        def said(*words: str) -> dict[str, Any]:
+            return cast("dict[str, Any]", json.loads(vps.run("condev", *words).stdout))
+
+        vps.run("condev", "user", "create", "--email", OWNER, "--role", "owner", stdin=f"{PASSWORD}\n")
+        token = str(said("token", "create", "--user", OWNER, "--json")["token"])
+        return cls(vps, token, said("project", "create", "--name", "Shop", "--json"))
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A request at the public address."""
@@ -122,24 +131,52 @@ def container(vps: Vps, service: str) -> str:
 
 def kill(vps: Vps, service: str) -> None:
     """SIGKILL to a service's first process: not by `docker kill`, after which Docker would not start it again."""
-    pid = vps.docker("inspect", "--format", "{{.State.Pid}}", container(vps, service)).strip()
-    vps.run("kill", "-9", pid)
+    vps.run("kill", "-9", str(first_process(vps, service)))
+
+
+def first_process(vps: Vps, service: str) -> int:
+    """The process that a service's container lives by."""
+    return int(vps.docker("inspect", "--format", "{{.State.Pid}}", container(vps, service)))
+
+
+def kill_by_memory(vps: Vps, service: str) -> None:
+    """Have the kernel kill a service at its memory limit: something beside it in its container takes all there is.
+
+    Every process of the service is made the first choice; what takes the memory ends with the container.
+    """
+    for pid in vps.docker("top", container(vps, service), "-o", "pid").split()[1:]:
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    greedy = "taken = []\nwhile True: taken.append(b'x' * (8 << 20))"
+    vps.run("docker", "exec", container(vps, service), "python3", "-c", greedy, check=False)
+
+
+def memory_groups(vps: Vps) -> dict[str, Path]:
+    """The memory cgroup of each service that runs."""
+    found: dict[str, Path] = {}
+    told = "{{.Name}} {{.State.Pid}}"
+    for line in vps.docker("inspect", "--format", told, *vps.docker("ps", "--quiet").split()).splitlines():
+        name, pid = line.removeprefix("/condev-").split()
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        _, controllers, path = next(one for one in lines if "memory" in one or "::" in one).split(":", 2)
+        found[name.removesuffix("-1")] = Path("/sys/fs/cgroup") / ("memory" if controllers else "") / path.lstrip("/")
+    return found
+
+
+def memory_in(groups: dict[str, Path]) -> dict[str, float]:
+    """MiB that each group uses, less inactive file pages: what it would take to run it."""
+    found: dict[str, float] = {}
+    for name, group in groups.items():
+        usage = group / "memory.current"
+        usage = usage if usage.exists() else group / "memory.usage_in_bytes"
+        stat = dict(one.split() for one in (group / "memory.stat").read_text().splitlines())
+        inactive = stat.get("total_inactive_file", stat.get("inactive_file", "0"))
+        found[name] = (int(usage.read_text()) - int(inactive)) / (1 << 20)
+    return found
 
 
 def memory_of(vps: Vps) -> dict[str, float]:
-    """MiB that each service's cgroup uses, less inactive file pages: what it would take to run it."""
-    found: dict[str, float] = {}
-    for name in vps.docker("ps", "--format", "{{.Names}}").split():
-        pid = vps.docker("inspect", "--format", "{{.State.Pid}}", name).strip()
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        line = next(one for one in lines if "memory" in one or "::" in one)
-        _, controllers, path = line.split(":", 2)
-        group = Path("/sys/fs/cgroup") / ("memory" if controllers else "") / path.lstrip("/")
-        usage = group / ("memory.usage_in_bytes" if controllers else "memory.current")
-        field = "total_inactive_file" if controllers else "inactive_file"
-        stat = dict(one.split() for one in (group / "memory.stat").read_text().splitlines())
-        found[name] = (int(usage.read_text()) - int(stat[field])) / (1 << 20)
-    return found
+    """MiB that each service takes now."""
+    return memory_in(memory_groups(vps))
 
 
 def state_of(vps: Vps) -> dict[str, tuple[int, str]]:

@@ -4,7 +4,8 @@
   killed; /proc/meminfo says the same size, and no swap.
 - CPUs: a cpuset, so that `nproc` tells them; never more than this machine has.
 - Network: a namespace with an address of its own, in which ports 80 and 443 are free, and no way out but to this side.
-- Files: /opt, /usr/local/bin, /root and /run are empty ones of its own; the rest is this machine's.
+- Files: /opt, /usr/local/bin, /root and /run are empty ones of its own; the rest is this machine's. With a disk of its
+  own, /opt has a file system of that size.
 
 What it is not: another kernel, another distribution, systemd. The engine's images are those that `images.py` built.
 Both versions of the cgroup hierarchy are written for; only version 1 has been run.
@@ -48,7 +49,7 @@ exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-roo
 class Vps:
     """One machine. Use `machine()`."""
 
-    def __init__(self, name: str, memory: int, cpus: int, hosts: Mapping[str, str]) -> None:
+    def __init__(self, name: str, memory: int, cpus: int, hosts: Mapping[str, str], disk: int = 0) -> None:
         """See `machine`."""
         number = (
             zlib.crc32(name.encode()) % 200 + 20
@@ -62,7 +63,9 @@ class Vps:
         self.link: Final = f"cv{number}"
         self.address: Final = f"10.77.{number}.2"  # the machine's public one
         self.outside: Final = f"10.77.{number}.1"  # this side: all that it can reach
+        self.disk: Final = disk
         self._hosts: Final = hosts
+        self._events: subprocess.Popen[bytes] | None = None
 
     # ── using it ──
 
@@ -125,14 +128,15 @@ class Vps:
         return self.place / path.lstrip("/")
 
     def oom_kills(self) -> int:
-        """How often the kernel killed something on it for memory."""
+        """How often the kernel killed something on it for memory: by the engine's word, and by the groups there are."""
         group = self._groups("")[0]
+        told = (self.place / "oom-events").read_text("utf-8").splitlines()  # a container's group goes with it
         found = 0
         for file in (*group.rglob("memory.oom_control"), *group.rglob("memory.events")):
             for line in file.read_text("ascii").splitlines():
                 name, _, value = line.partition(" ")
                 found += int(value) if name == "oom_kill" else 0
-        return found
+        return max(found, len(told))
 
     # ── making it ──
 
@@ -176,11 +180,19 @@ class Vps:
             time.sleep(0.05)
         wait_for_engine(self.words(["docker"]), log)
         self.docker("tag", KEEP, APPLIANCE)
+        with (self.place / "oom-events").open("ab") as events:
+            # Of this side's memory, not the machine's.
+            words = ["nsenter", "--target", (self.place / "pid").read_text("ascii"), "--mount", "docker", "events"]
+            self._events = subprocess.Popen([*words, "--filter", "event=oom"], stdout=events, stderr=subprocess.DEVNULL)
 
     def stop(self) -> None:
         """Shut down: containers are stopped by the engine, which ends."""
         stop_process(self.place / "pid")
         self._process.wait(STOP_SECONDS)
+        if self._events is not None:
+            self._events.terminate()  # it ends with the engine; where it never had one, it would wait
+            self._events.wait(STOP_SECONDS)
+            self._events = None
         (self.place / "pid").unlink(missing_ok=True)
 
     def _clean(self) -> None:
@@ -213,6 +225,12 @@ class Vps:
     def _make_files(self) -> None:
         for directory in OWN_DIRECTORIES:
             (self.place / directory).mkdir(parents=True, exist_ok=True)
+        if self.disk:
+            image = self.place / "disk.img"
+            with image.open("wb") as file:
+                file.truncate(self.disk * KIB * KIB)
+            _call("mkfs.ext4", "-q", "-F", "-m", "0", str(image))
+            _call("mount", "-o", "loop", str(image), str(self.place / "opt"))
         (self.place / "daemon.json").write_text("{}")
         total = self.memory * KIB
         shares = {"MemTotal": 1.0, "MemFree": 0.7, "MemAvailable": 0.85, "Buffers": 0.01, "Cached": 0.1}
@@ -249,7 +267,9 @@ class Vps:
                         path.rmdir()
             with contextlib.suppress(OSError):
                 group.rmdir()
-        subprocess.run(["rm", "-rf", self.place], check=True)
+        if (self.place / "opt").is_mount():  # also of a run that was killed
+            _call("umount", "--lazy", str(self.place / "opt"))
+        subprocess.run(["rm", "-rf", "--one-file-system", self.place], check=True)
 
 
 def _call(*command: str) -> None:
@@ -260,8 +280,9 @@ def _call(*command: str) -> None:
 
 @contextlib.contextmanager
 def machine(
-    name: str, *, memory: int, cpus: int, hosts: Mapping[str, str] | None = None, block: Sequence[int] = ()
-) -> Generator[Vps]:
+    name: str, *, memory: int, cpus: int, hosts: Mapping[str, str] | None = None, block: Sequence[int] = (),
+    disk: int = 0,
+) -> Generator[Vps]:  # fmt: skip
     """A fresh machine for the time of the block. One at a time: they share the images.
 
     Args:
@@ -270,6 +291,7 @@ def machine(
         cpus: how many.
         hosts: names for its /etc/hosts, to an address, "VPS" (itself) or "OUTSIDE" (this side).
         block: TCP ports that its provider lets nobody reach from it.
+        disk: in MiB, of /opt; 0 leaves it on this machine's.
     """
-    with Vps(name, memory, cpus, hosts or {}).running(block) as vps:
+    with Vps(name, memory, cpus, hosts or {}, disk).running(block) as vps:
         yield vps
