@@ -31,13 +31,20 @@ class EventLine(Struct, frozen=True, kw_only=True):
         return f"/issues/{self.issue.id}/events/{self.event.event_id}" if self.issue else ""
 
 
+class Happening(Struct, frozen=True, kw_only=True):
+    """One line below a page view: an event or a measurement."""
+
+    at: int
+    line: EventLine | None = None
+    row: SampleRow | None = None
+
+
 class ViewBlock(Struct, frozen=True, kw_only=True):
     """A page view with what happened in it; without one, what named no page view that is known."""
 
     view: PageViewSummary | None
-    events: tuple[EventLine, ...]
     vitals: tuple[SampleRow, ...]
-    measures: tuple[SampleRow, ...]
+    happened: tuple[Happening, ...]  # all events and the first of other measurements, by time
     more_measures: int
     gap: str
 
@@ -107,11 +114,12 @@ def _block(view: PageViewSummary | None, events: Iterable[EventLine], measures: 
         (row for row in rows if row.sample.metric in VITAL_NAMES), key=lambda row: VITAL_NAMES.index(row.sample.metric)
     )
     others = [row for row in rows if row.sample.metric not in VITAL_NAMES]
+    happened = [Happening(at=line.event.timestamp, line=line) for line in events]
+    happened += [Happening(at=row.sample.timestamp, row=row) for row in others[:SHOWN_MEASURES]]
     return ViewBlock(
         view=view,
-        events=tuple(sorted(events, key=lambda line: (line.event.timestamp, line.event.event_id))),
         vitals=tuple(vitals),
-        measures=tuple(others[:SHOWN_MEASURES]),
+        happened=tuple(sorted(happened, key=lambda one: one.at)),
         more_measures=max(0, len(others) - SHOWN_MEASURES),
         gap=gap_words(view.missing, view.last_sequence) if view else "",
     )
