@@ -73,18 +73,20 @@ async function script(entry, file, chunks) {
   writeFileSync(join(out, `${file}.map`), small.map);
 }
 
-const integrityOf = (file) => `sha384-${createHash("sha384").update(readFileSync(join(out, file))).digest("base64")}`;
+const integrityOf = (file, hash = "sha256") => `${hash}-${createHash(hash).update(readFileSync(join(out, file))).digest("base64")}`;
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 
-const chunks = {};
-for (const chunk of ["vitals", "replay", "idle"]) {
+const integrity = {};
+for (const chunk of ["vitals", "replay"]) {
   await script(`cdn-${chunk}`, `${chunk}.js`, {});
-  chunks[chunk] = [`${chunk}.js`, integrityOf(`${chunk}.js`)];
+  integrity[chunk] = integrityOf(`${chunk}.js`);
 }
-await script("cdn", "sdk.js", chunks);
-await script("cdn-errors", "errors.js", { idle: chunks.idle });
+await script("cdn-idle", "idle.js", integrity);
+const idle = { idle: integrityOf("idle.js") };
+await script("cdn", "sdk.js", idle);
+await script("cdn-errors", "errors.js", idle);
 
 const entries = ["index", "errors-only", "frameworks/react", "frameworks/vue", "frameworks/next"];
 await esbuild.build({
@@ -95,11 +97,11 @@ await esbuild.build({
   splitting: true,
   chunkNames: "chunks/[name]-[hash]",
   packages: "external",
-  define: { __VERSION__: JSON.stringify(version) },
+  define: { __VERSION__: JSON.stringify(version), __CHUNKS__: "{}" },
 });
 
 const scripts = ["sdk.js", "errors.js", "vitals.js", "idle.js", "replay.js"];
-writeFileSync(join(out, "integrity.json"), `${JSON.stringify({ version, files: Object.fromEntries(scripts.map((file) => [file, integrityOf(file)])) }, null, 2)}\n`);
+writeFileSync(join(out, "integrity.json"), `${JSON.stringify({ version, files: Object.fromEntries(scripts.map((file) => [file, integrityOf(file, "sha384")])) }, null, 2)}\n`);
 writeFileSync(join(out, "LICENSES.txt"), ["web-vitals", "@rrweb/record"].map(licence).join("\n"));
 
 function licence(name) {

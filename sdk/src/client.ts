@@ -3,6 +3,7 @@ import { debugIdsOf } from "./debugids";
 import { parseDsn } from "./dsn";
 import { categoryOf } from "./envelope";
 import { errorEvent } from "./exceptions";
+import { flat } from "./flat";
 import { floodGuard } from "./floodguard";
 import { guardWith } from "./guard";
 import { newId } from "./ids";
@@ -84,6 +85,7 @@ export function createClient(options: Options, build: Build): Client {
       span_id: activeSpan?.spanId,
       replay_id: replayId,
       debug_ids: debugIdsOf(given.exceptions),
+      user: scope.user,
       breadcrumbs: [...scope.breadcrumbs],
       ...given,
       type: "event",
@@ -123,11 +125,12 @@ export function createClient(options: Options, build: Build): Client {
   /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
   const settle = async (): Promise<void> => {
     later(AGAIN_MS);
+    wake(); // what failed before there is a keeper
     const idle = await build.load("idle");
     clearTimeout(timer);
     if (!dsn || !transport) return;
     const keeper = idle.begin(client, dsn, transport, (found) => emit("settings", (settings = found)));
-    transport.use(keeper);
+    transport.wake(keeper);
     client.on("close", keeper.stop);
   };
 
@@ -201,7 +204,8 @@ export function createClient(options: Options, build: Build): Client {
       const kept = options.beforeBreadcrumb ? options.beforeBreadcrumb(breadcrumb, hint) : breadcrumb;
       const { max = MAX_BREADCRUMBS } = Object(options.breadcrumbs) as { max?: number };
       if (!kept || !transport) return;
-      if (scope.breadcrumbs.push({ at: now(), ...kept }) > max) scope.breadcrumbs.shift();
+      const bounded = { at: now(), ...flat(kept), ...(kept.data && { data: flat(kept.data) }) };
+      if (scope.breadcrumbs.push(bounded) > max) scope.breadcrumbs.shift();
     }),
     drop,
 
@@ -215,17 +219,9 @@ export function createClient(options: Options, build: Build): Client {
     setRoute(route) {
       if (page) page.route = route;
     },
-    setUser(user) {
-      transport?.seal();
-      scope.user = user;
-    },
-    setTag(name, value) {
-      transport?.seal();
-      scope.tags = { ...scope.tags, [name]: value };
-    },
-    setContext(name, context) {
-      scope.contexts = { ...scope.contexts, [name]: context as Data };
-    },
+    setUser: (user) => void (scope.user = user),
+    setTag: (name, value) => void (scope.tags = { ...scope.tags, [name]: value }),
+    setContext: (name, context) => void (scope.contexts = { ...scope.contexts, [name]: context as Data }),
 
     on(name, listener) {
       const set = (listeners[name] ||= new Set() as never) as Set<typeof listener>;
@@ -258,7 +254,7 @@ export function createClient(options: Options, build: Build): Client {
       end();
       transport?.discard();
       transport = undefined;
-      for (const what of ["session", "settings"]) keep(dsn?.key || "", what, undefined);
+      if (dsn) for (const what of ["session", "settings"]) keep(dsn.key, what);
     },
   };
 

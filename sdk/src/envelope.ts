@@ -18,18 +18,19 @@ export interface Line {
 }
 
 /** In the order in which they are sent. */
-const ORDER: Item["type"][] = ["event", "page_view", "measurement", "span", "outcome", "replay_segment"];
+const ORDER = "event page_view measurement span outcome replay_segment";
 
-export const orderOf = (type: Item["type"]): number => ORDER.indexOf(type);
+/** Of an envelope, by the most important of its items. */
+export const orderOf = ({ numbers }: Stored): number => ORDER.indexOf(Object.keys(numbers)[0] as string);
 
-export const categoryOf = (type: Item["type"]): Category => (type === "event" ? "error" : type === "replay_segment" ? "replay" : type);
+export const categoryOf = (type: Item["type"]): Category => type.replace("event", "error").replace("_segment", "") as Category;
 
 /** The text is empty when the item is too large to be sent, whatever is left out. */
 export function lineOf(item: Item): Line {
   const { type, n } = item;
   if (type !== "event") return { type, n, text: JSON.stringify(item) };
   const { extra, contexts, breadcrumbs, ...rest } = item;
-  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": "extra, contexts, breadcrumbs" } }) };
+  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": "context" } }) };
 }
 
 /** Empty when it is too large. A page's data may be circular, endless, or throw when they are read. */
@@ -54,7 +55,7 @@ function eventText(event: EventItem): string {
 export function pack(client: Client, lines: Line[]): Stored[] {
   const parts: Line[][] = [];
   let size = Infinity;
-  for (const line of lines.sort((a, b) => orderOf(a.type) - orderOf(b.type))) {
+  for (const line of lines.sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type))) {
     size += line.text.length;
     if (size > MAX_ENVELOPE || line.type === "replay_segment") {
       parts.push([]);

@@ -465,6 +465,9 @@ export interface Stored {
 
 /** sdk/src/idle.ts */
 export interface IdleChunk {
+  /** Of the other chunks, where they are scripts. */
+  integrity: Record<string, string>;
+  startReplay(): Promise<boolean>;
   /** Begins all that can wait; `settle` is told what the server sets. */
   begin(client: Client, dsn: { base: string; key: string; endpoint: string }, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup };
 }
@@ -473,27 +476,22 @@ export interface IdleChunk {
 export interface Sender {
   /** True when it is done with: accepted, or refused for good. */
   post(envelope: Stored): Promise<boolean | undefined> | undefined;
-  /** When it may be sent; ms since the epoch. */
-  blockedUntil(envelope: Stored): number;
-  /** In memory, and not delivered yet. */
+  /** In memory, and not delivered yet; the most important first. */
   waiting(): Stored[];
   /** To be sent like any other. */
   push(envelope: Stored): void;
-  drop(reason: DropReason, category: Category, quantity: number, numbers?: number[]): void;
+  /** Send the next one that is allowed. */
+  pump(): void;
 }
 
 /** Sees to what could not be sent at once. */
 export interface Keeper {
-  /** It waits, and the page may end before it is sent. */
-  keep(envelope: Stored): void;
-  /** It was accepted, or refused for good. */
-  done(envelope: Stored): void;
-  /** It will not be sent: the server is told so. */
-  lost(envelope: Stored, reason: DropReason): void;
-  /** Too much waits in memory. */
-  full(): void;
-  /** Send what earlier pages left. */
-  drain(): void;
+  /** Whether it may be sent now. `last` when the page goes away: whether it may be too large for that. */
+  allows(envelope: Stored, last?: boolean): boolean;
+  /** Told of each answer; true when the envelope is done with. */
+  heeds(envelope: Stored, response: Response): Promise<boolean>;
+  /** The network or the page is back: nothing is waited for any longer, and earlier pages' are sent. */
+  wakes(): void;
   /** Forget everything. */
   clear(): void;
 }
