@@ -126,9 +126,9 @@ export function createClient(options: Options, build: Build): Client {
   const settle = async (): Promise<void> => {
     later(AGAIN_MS);
     wake(); // what failed before there is a keeper
-    const idle = await build.load("idle");
+    const idle = await build.load("idle").catch(log);
+    if (!idle || !dsn || !transport) return;
     clearTimeout(timer);
-    if (!dsn || !transport) return;
     const keeper = idle.begin(client, dsn, transport, (found) => emit("settings", (settings = found)));
     transport.wake(keeper);
     client.on("close", keeper.stop);

@@ -38,6 +38,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
   let stalled = false; // by a failure, before there was a keeper
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due = 0; // when the timer fires
+  let ripe = false; // what was gathered has waited long enough
   const idle: (() => void)[] = [];
 
   const schedule = (delay: number): void => {
@@ -48,7 +49,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
     timer = setTimeout(
       client.guard(() => {
         timer = undefined;
-        seal();
+        ripe = true;
         pump();
       }),
       delay,
@@ -61,12 +62,15 @@ export function createTransport(client: Client, endpoint: string): Transport {
     outcomes = {};
     lines = [];
     size = 0;
+    ripe = false;
   };
 
   /** One request at a time: what is captured meanwhile goes together in the next one. */
   const pump = (): void => {
+    if (sending.size) return;
+    if (ripe) seal();
     if (!waiting[0]) idle.splice(0).forEach((tell) => tell());
-    const next = !sending.size && waiting.find((one) => (keeper ? keeper.allows(one) : !stalled));
+    const next = waiting.find((one) => (keeper ? keeper.allows(one) : !stalled));
     if (next) void post(next);
   };
 
