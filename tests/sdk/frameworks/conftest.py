@@ -28,6 +28,12 @@ browser = _fixtures.browser
 installed = _fixtures.installed
 
 
+@pytest.fixture(scope="session")
+def installed_modules() -> Callable[[Path], Path]:
+    """Installs what a folder's lock names, once, and gives its node_modules."""
+    return installed  # type: ignore[no-any-return]
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Says nothing."""
 
