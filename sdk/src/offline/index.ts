@@ -17,7 +17,7 @@ const LIMITED: Record<string, string> = { transaction: "span", session: "page_vi
 
 export function keepFor(client: Client, sender: Sender): Keeper {
   const { offline } = client.options;
-  const queue = openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => lose(stored, reason));
+  const queue = offline === false ? undefined : openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => lose(stored, reason));
   const onDisk = new Set<string>();
   const limits: Record<string, number> = {}; // category → when it may be sent again
   let failures = 0;
@@ -29,14 +29,19 @@ export function keepFor(client: Client, sender: Sender): Keeper {
   const blockedUntil = (envelope: Stored): number => Math.max(limitedUntil(envelope), retryAt);
 
   const keep = client.guard(async (envelope: Stored): Promise<void> => {
-    if (onDisk.has(envelope.id) || offline === false) return;
+    if (!queue || onDisk.has(envelope.id)) return;
     onDisk.add(envelope.id);
     if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
   });
 
+  /** Tells the server what will not come. What only tells of drops is not mourned in turn. */
   const lose = (envelope: Stored, reason: DropReason): void => {
-    // What only tells of drops is not mourned in turn.
-    if (most(envelope) !== "outcome") sender.push(obituary(envelope, reason, client.now()));
+    if (most(envelope) === "outcome") return;
+    const outcomes = outcomesOf(envelope, reason, client.now());
+    const [header = ""] = envelope.body.split("\n");
+    // Those of the present page view gather with all else that was dropped; an earlier one's need its header.
+    if (header.includes(client.page.id)) outcomes.forEach((one) => client.drop(one.reason, one.category, one.quantity, one.numbers));
+    else sender.push(obituary(envelope.id, header, outcomes, client.now()));
   };
 
   const again = (): void => {
@@ -52,21 +57,21 @@ export function keepFor(client: Client, sender: Sender): Keeper {
     // The least important are the last ones.
     for (let at = waiting.length - 1; size > MAX_WAITING && at >= 0; at--) {
       const envelope = waiting[at] as Stored;
+      if (most(envelope) === "outcome") continue;
       size -= envelope.body.length;
       waiting.splice(at, 1);
       if (!onDisk.has(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
     }
   };
 
-  const drain = client.guard((): Promise<void> | undefined => {
-    if (offline === false) return undefined;
-    return queue.drain(async (envelope) => {
+  const drain = client.guard((): Promise<void> | undefined =>
+    queue?.drain(async (envelope) => {
       if (sender.waiting().some(({ id }) => id === envelope.id)) return true; // this tab's own, which it tries by itself
       if (blockedUntil(envelope) > client.now()) return false;
       onDisk.add(envelope.id);
       return Boolean(await sender.post(envelope));
-    });
-  });
+    }),
+  );
 
   async function limit(response: Response): Promise<void> {
     // The body says what the header does, which a server need not let scripts read.
@@ -104,7 +109,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
         return false;
       }
       if (!ok) lose(envelope, status === 413 ? "too_large" : "send_error");
-      if (onDisk.delete(envelope.id)) void client.guard(queue.delete)(envelope.id);
+      if (onDisk.delete(envelope.id)) void client.guard(async () => queue?.delete(envelope.id))();
       const recovered = ok && failures;
       if (recovered) {
         failures = retryAt = 0;
@@ -120,21 +125,24 @@ export function keepFor(client: Client, sender: Sender): Keeper {
 
     clear: client.guard(() => {
       clearTimeout(timer);
-      return queue.clear();
+      return queue?.clear();
     }),
   };
 }
 
-/** An envelope of the same page view that says what was not sent of it. */
-function obituary({ id: lost, body, numbers }: Stored, reason: DropReason, at: number): Stored {
-  const [header = "", ...items] = body.split("\n");
+/** What was in it, and the drops that it told of. */
+function outcomesOf({ body, numbers }: Stored, reason: DropReason, at: number): OutcomeItem[] {
+  const told = body.split("\n").filter((line) => line.startsWith('{"type":"outcome"'));
+  const lost = Object.entries(numbers).filter(([type]) => type !== "outcome");
+  return [
+    ...told.map((line) => JSON.parse(line) as OutcomeItem),
+    ...lost.map(([type, given]): OutcomeItem => ({ type: "outcome", at, reason, category: categoryOf(type as Item["type"]), quantity: given.length, numbers: given })),
+  ];
+}
+
+/** An envelope of the same page view that says so. */
+function obituary(lost: string, header: string, outcomes: OutcomeItem[], at: number): Stored {
   const id = newId();
-  const lines = [header.replace(lost, id).replace(/"has":\[[^\]]*\]/, '"has":["outcome"]')];
-  for (const [type, given] of Object.entries(numbers)) {
-    if (type === "outcome") continue;
-    const outcome: OutcomeItem = { type: "outcome", at, reason, category: categoryOf(type as Item["type"]), quantity: given.length, numbers: given };
-    lines.push(JSON.stringify(outcome));
-  }
-  lines.push(...items.filter((item) => item.startsWith('{"type":"outcome"')));
-  return { id, at, body: lines.join("\n"), numbers: { outcome: [] } };
+  const own = header.replace(lost, id).replace(/"has":\[[^\]]*\]/, '"has":["outcome"]');
+  return { id, at, body: [own, ...outcomes.map((one) => JSON.stringify(one))].join("\n"), numbers: { outcome: [] } };
 }
