@@ -162,3 +162,10 @@ test("what a person's browser extension does is not the page's matter", () => {
   document.dispatchEvent(violation({ sourceFile: "", blockedURI: "moz-extension://abc/font.woff" }));
   expect(client.events).toEqual([]);
 });
+
+test("what browsers say of a ResizeObserver that goes on in the next frame is no fault", () => {
+  start(errors);
+  window.dispatchEvent(new ErrorEvent("error", { message: "ResizeObserver loop completed with undelivered notifications.", filename: location.href }));
+  expect(client.events).toEqual([]);
+  expect(client.drops).toEqual([["ignored", "error", 1]]);
+});

@@ -55,6 +55,11 @@ describe("selectorOf", () => {
     expect(selectorOf(null)).toBe("Null");
   });
 
+  test("a form whose fields are called like properties is named all the same", () => {
+    document.body.innerHTML = `<form class="pay"><input name="id"><b>1</b></form>`;
+    expect(selectorOf(document.querySelector("b"))).toBe("html > body > form.pay > b");
+  });
+
   test("svg elements have classes too, and long names are cut", () => {
     document.body.innerHTML = `<svg id="${"x".repeat(500)}"><path class="a"/></svg>`;
     expect(selectorOf(document.querySelector("path"))).toBe(`svg#${"x".repeat(60)} > path.a`);

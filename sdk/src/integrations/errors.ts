@@ -16,6 +16,7 @@ export const errors: Integration = {
 
     const onError = ({ error, message, filename, lineno, colno }: ErrorEvent): void => {
       if (!message && !error) return; // a resource: see resources.ts
+      if (/^ResizeObserver loop/.test(message)) return client.drop("ignored", "error"); // the browser will look again: no fault
       let extra: Data = {};
       if (!error && !filename && /^script error/i.test(message)) {
         if (explained) return client.drop("flood", "error");
