@@ -1,5 +1,5 @@
 /** The client: what is captured, through the page's wishes, to the transport. Integrations see it through types.ts. */
-import { debugIdsOf } from "./debugids";
+import { debugIdsOf, scriptOf } from "./debugids";
 import { parseDsn } from "./dsn";
 import { categoryOf } from "./envelope";
 import { errorEvent } from "./exceptions";
@@ -63,7 +63,7 @@ export function createClient(options: Options, build: Build): Client {
 
   const isUnwanted = ({ exceptions = [], message = "" }: EventItem): boolean => {
     const { stack = "", frames } = exceptions.at(-1) || {};
-    const script = /([a-z-]+:\/\/[^\s()]+?):\d+:\d+/.exec(stack)?.[1] || frames?.at(-1)?.file;
+    const script = scriptOf(stack) || frames?.at(-1)?.file;
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
       texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||

@@ -44,7 +44,7 @@ function describe(found: Exception, value: unknown): void {
     found.type = String(name || found.type);
   } else if (isObject(value)) {
     text += target ? ` "${type}" of ${selectorOf(target)}` : ` with ${Object.keys(value).slice(0, 9).join(", ") || "no fields"}`;
-  } else if (typeof value !== "string") text += " (not an Error)";
+  }
   found.value = text.slice(0, MAX_VALUE);
   // Chrome's stack begins with the message; a long one would leave no room for the frames.
   if (stack) found.stack = String(stack).replace(text, () => found.value).slice(0, MAX_STACK);

@@ -4,7 +4,7 @@ import type { Data, Integration } from "../types";
 import { cleanUrl } from "../urls";
 
 const FRAMES = 50; // Chrome takes 10 by itself, which frameworks fill alone
-const HIDDEN = 'The browser hides errors of other origins\' scripts: add crossorigin="anonymous" to the element, CORS to its server';
+const HIDDEN = 'Hidden by the browser: needs crossorigin="anonymous" on the script, CORS on its server';
 
 export const errors: Integration = {
   name: "errors",

@@ -183,7 +183,7 @@ async def test_everything_that_nobody_caught_is_an_issue_with_what_was_thrown(pa
         "cart is locked": ("Error", "onerror"),
         "quantity is out of range": ("RangeError", "onunhandledrejection"),
         "no courier tonight": ("UnhandledRejection", "onunhandledrejection"),
-        "undefined (not an Error)": ("UnhandledRejection", "onunhandledrejection"),
+        "undefined": ("UnhandledRejection", "onunhandledrejection"),
         "Object with code, attempts, body": ("UnhandledRejection", "onunhandledrejection"),
         "storage is gone": ("DataError", "onunhandledrejection"),
         'Event "error" of script#widget': ("UnhandledRejection", "onunhandledrejection"),
