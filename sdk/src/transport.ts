@@ -65,12 +65,12 @@ export function createTransport(client: Client, endpoint: string): Transport {
     ripe = false;
   };
 
-  /** One request at a time: what is captured meanwhile goes together in the next one. */
+  /** Two requests at a time, as one may hang: what is captured meanwhile goes together in the next one. */
   const pump = (): void => {
-    if (sending.size) return;
+    if (sending.size > 1) return;
     if (ripe) seal();
     if (!waiting[0]) idle.splice(0).forEach((tell) => tell());
-    const next = waiting.find((one) => (keeper ? keeper.allows(one) : !stalled));
+    const next = waiting.find((one) => !sending.has(one) && (keeper ? keeper.allows(one) : !stalled));
     if (next) void post(next);
   };
 

@@ -57,11 +57,11 @@ describe("batches", () => {
       client.captureException(new Error(`burst ${index}`));
       await pass(1);
     }
-    expect(server.sent).toHaveLength(1);
+    expect(server.sent).toHaveLength(2); // the second one in case the first one hangs
     server.answer = () => new Response("{}");
     server.release(() => new Response("{}"));
     await pass(1);
-    expect(server.sent).toHaveLength(2);
+    expect(server.sent).toHaveLength(3);
     expect(events()).toEqual(Array.from({ length: 20 }, (_, index) => `burst ${index}`));
   });
 
