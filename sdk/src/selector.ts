@@ -21,10 +21,12 @@ export function selectorOf(target: unknown): string {
     }
     node = node.parentNode || (node as Partial<ShadowRoot>).host;
   }
-  return parts.join(" > ") || kindOf(target);
+  return parts.join(" > ") || brief(target);
 }
 
-/** "Window", "Array", "Response", … without reading anything of the page's. */
-export function kindOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
+/** A primitive as text; of anything else its kind, "Array" or "Response": reading it could be slow or run the page's code. */
+export function brief(value: unknown): string {
+  return isObject(value) ? Object.prototype.toString.call(value).slice(8, -1) : String(value);
 }
+
+export const isObject = (value: unknown): value is object => Object(value) === value;

@@ -60,7 +60,7 @@ describe("what is thrown", () => {
     let seen: Event | undefined;
     image.addEventListener("error", (event) => (seen = event));
     image.dispatchEvent(new Event("error"));
-    expect(thrownOf(seen).value).toBe('Event "error" of img#logo');
+    expect(thrownOf(seen).value).toBe('Event "error" of HTMLImageElement');
   });
 
   test("fields that the page put on it go along, of nested ones the kind", () => {

@@ -52,7 +52,7 @@ describe("selectorOf", () => {
     root.innerHTML = "<p>text</p>";
     expect(selectorOf(root.querySelector("p")?.firstChild)).toBe("html > body > my-cart > p");
     expect(selectorOf(document)).toBe("Document");
-    expect(selectorOf(null)).toBe("Null");
+    expect(selectorOf(null)).toBe("null");
   });
 
   test("a form whose fields are called like properties is named all the same", () => {

@@ -186,7 +186,7 @@ async def test_everything_that_nobody_caught_is_an_issue_with_what_was_thrown(pa
         "undefined": ("UnhandledRejection", "onunhandledrejection"),
         "Object with code, attempts, body": ("UnhandledRejection", "onunhandledrejection"),
         "storage is gone": ("DataError", "onunhandledrejection"),
-        'Event "error" of script#widget': ("UnhandledRejection", "onunhandledrejection"),
+        'Event "error" of HTMLScriptElement': ("UnhandledRejection", "onunhandledrejection"),
         "from another realm": ("RangeError", "onunhandledrejection"),
     }
     events = {words: shop.event(words) for words in expected}
