@@ -37,9 +37,9 @@ const shop = {
   flood: (times) => { for (let index = 0; index < times; index++) later(() => { throw new Error("stock service is busy"); }); },
   logged: () => console.error("price list is empty", 3, { token: "secret" }),
   pictures: () => document.body.append(
-    Object.assign(document.createElement("img"), { id: "hero", src: "/missing/hero.png?sig=secret" }),
+    Object.assign(document.createElement("img"), { id: "hero", src: "/missing/hero.png?v=secret" }),
     Object.assign(document.createElement("link"), { rel: "stylesheet", href: "/missing/theme.css" }),
     Object.assign(document.createElement("video"), { id: "film", src: "/missing/film.mp4" }),
-    Object.assign(document.createElement("img"), { src: "http://pictures.example/blocked.png?sig=secret" }),
+    Object.assign(document.createElement("img"), { src: "http://pictures.example/blocked.png?v=secret" }),
   ),
 };
