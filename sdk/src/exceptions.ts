@@ -15,7 +15,7 @@ const MAX_STACK = 16_000; // 50 frames with long addresses; a quarter of what a 
  * given its name by the server, from what is thrown with it. `hint.stack` is for what has none of its own.
  */
 export function errorEvent(thrown: unknown, { mechanism = "generic", handled = true, stack }: Hint = {}): Partial<EventItem> {
-  const first = { type: /reject/.test(mechanism) ? "UnhandledRejection" : "", mechanism, handled, ...(stack ? { stack: String(stack) } : {}) };
+  const first = { type: /reject/.test(mechanism) ? "UnhandledRejection" : "", mechanism, handled, stack } as Partial<Exception>;
   const exceptions: Exception[] = [];
   const event: Partial<EventItem> = { kind: "error", exceptions };
   const queue = new Set([thrown]); // of a set each is visited once, those added meanwhile too: cycles end
