@@ -5,14 +5,15 @@
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
-const out = process.argv.includes("--out") ? resolve(process.argv[process.argv.indexOf("--out") + 1]) : join(here, "dist");
+const target = process.argv.includes("--out") ? resolve(process.argv[process.argv.indexOf("--out") + 1]) : join(here, "dist");
+const out = `${target}.${process.pid}`; // renamed at the end: who reads the target finds one build or the other
 const esbuild = await tool("esbuild");
 const terser = await tool("terser");
 
@@ -75,7 +76,6 @@ async function script(entry, file, chunks) {
 
 const integrityOf = (file, hash = "sha256") => `${hash}-${createHash(hash).update(readFileSync(join(out, file))).digest("base64")}`;
 
-rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 
 const integrity = {};
@@ -121,3 +121,6 @@ if (process.argv.includes("--types")) {
   const tsc = createRequire(join(here, "package.json")).resolve("typescript/bin/tsc");
   execFileSync(process.execPath, [tsc, "-p", "tsconfig.types.json", "--outDir", join(out, "types")], { cwd: here, stdio: "inherit" });
 }
+
+rmSync(target, { recursive: true, force: true });
+renameSync(out, target);

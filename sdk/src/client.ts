@@ -62,8 +62,8 @@ export function createClient(options: Options, build: Build): Client {
   };
 
   const isUnwanted = ({ exceptions = [], message = "" }: EventItem): boolean => {
-    const { stack = "", frames } = exceptions.at(-1) || {};
-    const script = scriptOf(stack) || frames?.at(-1)?.file;
+    const { stack = "" } = exceptions.at(-1) || {};
+    const script = scriptOf(stack);
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
       texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
@@ -194,7 +194,6 @@ export function createClient(options: Options, build: Build): Client {
     capture: guard((item) => {
       const { type } = item;
       if (!transport) return;
-      if (type === "outcome") return drop(item.reason, item.category, item.quantity, item.numbers);
       // One decision for all of a page view: half of its vitals would be none. A replay's session was drawn when it began.
       const rate = type === "replay_segment" ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
       if (drawn(page.id) < rate) send(item);
@@ -245,7 +244,7 @@ export function createClient(options: Options, build: Build): Client {
       if (transport || !dsn || typeof document === "undefined") return;
       settings = knownSettings(dsn.key);
       touch = openSession(dsn.key, now);
-      transport = createTransport(client, dsn.endpoint);
+      transport = createTransport(client);
       mayPass = floodGuard(client);
       begin(cleanUrl(location.href), cleanUrl(document.referrer));
       stop = start();

@@ -2,7 +2,13 @@
 import { newId } from "./ids";
 import type { Category, Client, EventItem, Item, Stored } from "./types";
 
-export const SDK = { name: "condev.browser", version: __VERSION__ };
+const SDK = { name: "condev.browser", version: __VERSION__ };
+
+/** Where envelopes go. */
+export const addressOf = ({ endpoint }: Client): string => `${endpoint}?sdk=${SDK.name}/${SDK.version}`;
+
+/** A content type that no CORS preflight asks about. */
+export const TYPE = "text/plain;charset=UTF-8";
 
 // A page that goes away may send 64 KiB, of all its scripts together: an envelope stays well below it.
 const MAX_ENVELOPE = 50_000;
@@ -72,7 +78,7 @@ function envelope(client: Client, lines: Line[]): Stored {
   const { release, dist, environment } = options;
   const { connection, deviceMemory, language } = navigator as Navigator & { connection?: { effectiveType?: string }; deviceMemory?: number };
   const numbers: Stored["numbers"] = {};
-  for (const { type, n } of lines) (numbers[type] ||= []).push(...(n ? [n] : []));
+  for (const { type, n } of lines) (numbers[type] ||= []).push(n as number); // an outcome has none, and nobody looks there
   const id = newId();
   const at = client.now();
   const header = {

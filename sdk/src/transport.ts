@@ -2,15 +2,13 @@
  * From captured items to accepted requests: errors at once, the rest in batches, all of it when the page goes. What is
  * done when a request fails is the keeper's, which comes with a chunk (sdk/src/offline); until then it waits.
  */
-import { type Line, lineOf, orderOf, pack, SDK } from "./envelope";
+import { addressOf, type Line, lineOf, orderOf, pack, TYPE } from "./envelope";
 import type { Client, DropReason, Category, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
 
 const BATCH_MS = 5000;
 const BATCH_SIZE = 30_000; // characters: then a batch does not wait
-const ZIP_FROM = 1500; // about one network packet; below it gzip saves no round trip
 const TIMEOUT = 20_000;
 const KEEPALIVE = 60_000; // browsers allow a page 65,536 bytes in all, and headers may count
-const TYPE = "text/plain;charset=UTF-8"; // a content type that no CORS preflight asks about
 
 export interface Transport extends Sender {
   add(item: Item): void;
@@ -26,8 +24,8 @@ export interface Transport extends Sender {
   discard(): void;
 }
 
-export function createTransport(client: Client, endpoint: string): Transport {
-  const url = `${endpoint}?sdk=${SDK.name}/${SDK.version}`;
+export function createTransport(client: Client): Transport {
+  const url = addressOf(client);
   /** What is on its way: the bytes it takes of the keepalive budget, undefined while it is being compressed. */
   const sending = new Map<Stored, number | undefined>();
   let outcomes: Record<string, OutcomeItem> = {};
@@ -77,20 +75,24 @@ export function createTransport(client: Client, endpoint: string): Transport {
   const post = client.guard(async (envelope: Stored, last?: boolean): Promise<boolean> => {
     const text = new Blob([envelope.body.replace(/"sent_at":\d+/, `"sent_at":${client.now()}`)], { type: TYPE });
     sending.set(envelope, undefined);
-    const zipped = !last && text.size > ZIP_FROM ? await zip(text) : undefined;
+    const zipped = !last && (await keeper?.zips(text));
     // The page was hidden meanwhile, and it is on its way.
     if (sending.get(envelope) !== undefined) return false;
     const body = zipped || text;
     const keepalive = body.size < room();
     sending.set(envelope, keepalive ? body.size : 0);
-    const answer = await request(zipped ? `${url}&enc=gzip` : url, body, keepalive, last);
+    const answer = await request(zipped ? `${url}&enc=gzip` : url, body, keepalive);
     sending.delete(envelope);
     const done = keeper ? await keeper.heeds(envelope, answer) : answer.ok;
-    if (done) waiting = waiting.filter((one) => one !== envelope);
+    if (done) forget(envelope);
     else stalled = true;
     pump();
     return done;
   });
+
+  const forget = (envelope: Stored): void => {
+    waiting = waiting.filter((one) => one !== envelope);
+  };
 
   const room = (): number => {
     let left = KEEPALIVE;
@@ -125,6 +127,7 @@ export function createTransport(client: Client, endpoint: string): Transport {
     pump,
     post,
     waiting: () => waiting,
+    forget,
     push(envelope) {
       waiting.push(envelope);
       schedule(0);
@@ -153,20 +156,9 @@ export function createTransport(client: Client, endpoint: string): Transport {
   return transport;
 }
 
-/** Undefined where the browser cannot. */
-async function zip(body: Blob): Promise<Blob | undefined> {
-  try {
-    return await new Response(body.stream().pipeThrough(new CompressionStream("gzip")), { headers: { "Content-Type": TYPE } }).blob();
-  } catch {
-    return undefined;
-  }
-}
-
 /** The answer; one with status 0, an error response, where there is none. */
-async function request(url: string, body: Blob, keepalive: boolean, last?: boolean): Promise<Response> {
+async function request(url: string, body: Blob, keepalive: boolean): Promise<Response> {
   try {
-    // Firefox had no keepalive until 2024. Whether a beacon arrives nobody hears.
-    if (last && !("keepalive" in Request.prototype)) return navigator.sendBeacon(url, body) ? new Response() : Response.error();
     const signal = AbortSignal.timeout?.(TIMEOUT) as AbortSignal; // none in browsers of before 2022
     return await fetch(url, { method: "POST", body, keepalive, credentials: "omit", signal });
   } catch {

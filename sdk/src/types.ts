@@ -91,6 +91,9 @@ export interface Measurement {
   unit?: string;
   rating?: "good" | "needs-improvement" | "poor";
   element?: string;
+  /** Of the page that it belongs to, where that is an earlier one of the tab; with `route`. */
+  url?: string;
+  started?: number;
   route?: string;
   attributes?: Data;
   /** A later value of the same id and metric takes this one's place. */
@@ -387,8 +390,8 @@ export interface Client {
   captureException(error: unknown, hint?: Hint): string;
   captureMessage(message: string, level?: Level, hint?: Hint): string;
   captureEvent(event: Partial<EventItem>, hint?: Hint): string;
-  /** Everything but events. */
-  capture(item: Exclude<Item, EventItem>): void;
+  /** Everything but events and drops. */
+  capture(item: Exclude<Item, EventItem | OutcomeItem>): void;
   addBreadcrumb(breadcrumb: Breadcrumb, hint?: Data): void;
   /** Count something that will not be sent. */
   drop(reason: DropReason, category: Category, quantity?: number, numbers?: number[]): void;
@@ -480,6 +483,8 @@ export interface Sender {
   waiting(): Stored[];
   /** To be sent like any other. */
   push(envelope: Stored): void;
+  /** It needs no sending any more. */
+  forget(envelope: Stored): void;
   /** Send the next one that is allowed. */
   pump(): void;
 }
@@ -488,6 +493,8 @@ export interface Sender {
 export interface Keeper {
   /** Whether it may be sent now. `last` when the page goes away: whether it may be too large for that. */
   allows(envelope: Stored, last?: boolean): boolean;
+  /** The body, gzipped; undefined where that is not worth while, or cannot be done. */
+  zips(body: Blob): Promise<Blob | undefined>;
   /** Told of each answer; true when the envelope is done with. */
   heeds(envelope: Stored, response: Response): Promise<boolean>;
   /** The network or the page is back: nothing is waited for any longer, and earlier pages' are sent. */

@@ -2,7 +2,7 @@
  * What is done when a request fails: when to try again, what is kept on disk until then, and what the server is told
  * of what is given up.
  */
-import { categoryOf } from "../envelope";
+import { addressOf, categoryOf, TYPE } from "../envelope";
 import { newId } from "../ids";
 import type { Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
 import { openQueue } from "./queue";
@@ -12,8 +12,7 @@ const FIRST_RETRY = 1000;
 const LAST_RETRY = 300_000;
 const RATE_LIMIT = 60; // seconds, when the server says no number
 const ALL = "all";
-/** The server's names for what it limits, where they are others. */
-const LIMITED: Record<string, string> = { transaction: "span", session: "page_view" };
+const ZIP_FROM = 1500; // about one network packet; below it gzip saves no round trip
 
 export function keepFor(client: Client, sender: Sender): Keeper {
   const { offline } = client.options;
@@ -77,10 +76,22 @@ export function keepFor(client: Client, sender: Sender): Keeper {
     // The body says what the header does, which a server need not let scripts read.
     const said = (await response.json().catch(() => ({}))) as { retry_after?: number; categories?: string[] };
     const seconds = said.retry_after || Number(response.headers.get("Retry-After")) || RATE_LIMIT;
-    for (const name of said.categories?.[0] ? said.categories : [ALL]) limits[LIMITED[name] || name] = client.now() + seconds * 1000;
+    for (const name of said.categories?.[0] ? said.categories : [ALL]) limits[name] = client.now() + seconds * 1000;
   }
 
+  /** Firefox had no keepalive until 2024. Whether a beacon arrives nobody hears. */
+  const beacon = (envelope: Stored): boolean => {
+    if ("keepalive" in Request.prototype || !navigator.sendBeacon(addressOf(client), new Blob([envelope.body], { type: TYPE }))) return false;
+    sender.forget(envelope);
+    return true;
+  };
+
   return {
+    async zips(body) {
+      if (body.size < ZIP_FROM || typeof CompressionStream === "undefined") return undefined;
+      return new Response(body.stream().pipeThrough(new CompressionStream("gzip")), { headers: { "Content-Type": TYPE } }).blob();
+    },
+
     allows(envelope, last) {
       const allowed = blockedUntil(envelope) <= client.now();
       if (last === undefined) {
@@ -94,7 +105,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
       // The page goes, and nobody will be here to hear that it failed: an error is worth a second copy, which the server
       // knows by its id; so is what may not fit.
       if (!allowed || last || "event" in envelope.numbers) void keep(envelope);
-      return allowed || (!onDisk.has(envelope.id) && limitedUntil(envelope) <= client.now());
+      return (allowed || (!onDisk.has(envelope.id) && limitedUntil(envelope) <= client.now())) && !beacon(envelope);
     },
 
     async heeds(envelope, response) {
