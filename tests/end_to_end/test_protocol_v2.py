@@ -99,8 +99,8 @@ def test_an_envelope_is_shown_by_the_api_and_sending_it_again_changes_nothing(tm
         assert (cls["samples"], cls["poor"]) == (1, 1)
         assert [span["name"] for span in items("spans")] == ["/cart"]
         assert [found["segments"] for found in items("replays")] == [1]
-        dropped = running.get("/api/v1/system", owner.token)["dropped"]
-        assert dropped.get("before_send") == 1
+        dropped = items("outcomes")
+        assert [(one["source"], one["reason"], one["quantity"]) for one in dropped] == [("client", "before_send", 1)]
         running.check_log()
 
 

@@ -266,9 +266,27 @@ def test_of_one_metric_in_one_envelope_the_last_value_is_kept() -> None:
         {"type": "measurement", "id": "m", "metric": "CLS", "value": 0.1, "n": 4},
     ]
     found = [item for item in decoded(header(page_view=VIEW), *values) if isinstance(item, Measurement)]
-    assert [(item.metric, item.value, item.revision) for item in found] == [("INP", 200.0, 5), ("CLS", 0.1, 0)]
+    assert [(item.metric, item.value, item.revision > 0) for item in found] == [
+        ("INP", 200.0, True),
+        ("CLS", 0.1, False),
+    ]
     assert {item.timestamp for item in found} == {NOW - 9_000_000}
     assert found[0].id != found[1].id
+
+
+def test_a_later_value_counts_though_the_next_page_view_numbers_from_one_again() -> None:
+    value = {"type": "measurement", "id": "m", "metric": "CLS", "value": 0.1, "replaces": True}
+    next_view = {"id": "f" * 32, "started": MS - 4_000, "url": "https://shop.example/next"}
+    first, *_ = decoded(header(page_view=VIEW), {**value, "n": 12})
+    late = {**value, "n": 2, "url": VIEW["url"], "started": VIEW["started"]}
+    later, *_ = decoded(header(id="f" * 32, page_view=next_view), late)
+    sent_again = header(id="f" * 32, page_view=next_view, sent_at=MS + 90_000)
+    again, *_ = decoded(sent_again, late, received_at=NOW + 90_000_000)
+    assert 0 < first.revision < later.revision == again.revision
+    assert (first.id, first.timestamp, first.url) == (later.id, later.timestamp, later.url)
+    for odd in (None, -1, 1e300, "soon"):
+        found, *_ = decoded(header(page_view={**VIEW, "started": odd}), value)
+        assert 0 < found.revision < 2**63
 
 
 def test_an_event_that_stands_twice_is_one() -> None:
