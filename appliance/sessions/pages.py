@@ -12,7 +12,7 @@ from litestar.response import Template
 from appliance.accounts.access import Permission, requires
 from appliance.hookspecs import EventFilter, Page
 from appliance.sessions.deps import Acting, AnyRequest, PathText, Sessions, Time
-from appliance.sessions.views import TONES, gap_words
+from appliance.sessions.views import TONES
 from appliance.web.filtering import controls, read_filters, value_choices
 from appliance.web.pages import is_htmx, page, project_of
 
@@ -76,7 +76,6 @@ async def session_page(
         base=f"/projects/{project.slug}/sessions",
         shown=await sessions.detail(actor, project.id, visit_id),
         tones=TONES,
-        gap_words=gap_words,
     )
 
 
