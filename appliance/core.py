@@ -74,7 +74,9 @@ class Core:
         self.blobs = appliance.plugins.blob_store()
         self.feed = IssueFeed()
         self.accounts = AccountService(self.database, clock, config.accounts, appliance.site_url)
-        self.projects = ProjectService(self.database, clock, appliance.site_url, self._data_dir / ADMISSION_FILE)
+        self.projects = ProjectService(
+            self.database, clock, appliance.site_url, self._data_dir / ADMISSION_FILE, config.sdk.path
+        )
         self.issues = IssueService(self.database, self.store, clock, self.feed)
         self.alerts = AlertService(
             self.database, self.store, clock, appliance.plugins, config, site_url=appliance.site_url

@@ -172,8 +172,8 @@ def _failed(view: _View, after: float) -> None:
     stack = "\n".join(
         [
             f"HttpError: {value}",
-            f"    at request (webpack://shop/src/api/client.ts:{77}:11)",
-            f"    at addToCart (webpack://shop/src/api/cart.ts:{23}:9)",
+            "    at request (webpack://shop/src/api/client.ts:77:11)",
+            "    at addToCart (webpack://shop/src/api/cart.ts:23:9)",
         ]
     )
     fields: dict[str, Any] = {

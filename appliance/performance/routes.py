@@ -10,13 +10,15 @@ from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from appliance.accounts.access import Actor, Permission, requires
-from appliance.hookspecs import Clock, EventFilter
+from appliance.hookspecs import Clock, EventFilter, Page
 from appliance.performance.pages import page_routes
-from appliance.performance.schemas import MetricPage, metric_body
+from appliance.performance.schemas import MetricPage, SamplePage, metric_body, sample_body
 from appliance.performance.service import PerformanceService
-from appliance.web.api_parameters import Id, Limit, Moment, Values, moment, since_or_default
+from appliance.web.api_parameters import Cursor, Id, Limit, Moment, Values, moment, since_or_default
 
 ByUrl = Annotated[bool, QueryParameter(description="One row for each page instead of one for all.")]
+OneMetric = Annotated[str, QueryParameter(max_length=200, description="Of this metric alone: LCP, long_task, …")]
+SessionId = Annotated[str, QueryParameter(max_length=64, description="Of this session alone.")]
 ByRoute = Annotated[bool, QueryParameter(description="One row for each route instead of one for all.")]
 
 
@@ -56,4 +58,41 @@ async def api_performance(
     return MetricPage(items=[metric_body(one) for one in found])
 
 
-routes: Final[list[ControllerRouterHandler]] = [*page_routes, api_performance]
+@get(
+    "/api/v1/projects/{project_id:int}/measurements",
+    opt=requires(Permission.ISSUES_READ),
+    tags=["performance"],
+    summary="List a project's single measurements",
+)
+async def api_measurements(
+    actor: NamedDependency[Actor],
+    performance: NamedDependency[PerformanceService],
+    clock: NamedDependency[Clock],
+    project_id: Id,
+    metric: OneMetric = "",
+    session: SessionId = "",
+    environment: Values = None,
+    release: Values = None,
+    browser: Values = None,
+    route: Values = None,
+    since: Moment = "",
+    until: Moment = "",
+    limit: Limit = 50,
+    cursor: Cursor = "",
+) -> SamplePage:
+    """Samples of a metric or of all, newest first, of the last 30 days unless `since` says otherwise."""
+    where = EventFilter(
+        project_ids=(project_id,),
+        start=since_or_default(since, clock.now()),
+        end=moment("until", until),
+        session_id=session,
+        environments=tuple(environment or ()),
+        releases=tuple(release or ()),
+        browsers=tuple(browser or ()),
+        routes=tuple(route or ()),
+    )
+    found, following = await performance.samples(actor, where, metric, Page(limit=limit, cursor=cursor))
+    return SamplePage(items=[sample_body(one) for one in found], next=following or None)
+
+
+routes: Final[list[ControllerRouterHandler]] = [*page_routes, api_performance, api_measurements]

@@ -8,8 +8,17 @@ from typing import Final, TypeAlias
 from msgspec import Struct, field
 
 from appliance.issues.grouping.result import Grouping
-from appliance.model import IDENTIFIED, ORDINALS_PER_RECORD, TABLES, Batch, EventRow, MeasurementRow, PageViewRow
-from appliance.pipeline.decode import DAY
+from appliance.model import (
+    IDENTIFIED,
+    ORDINALS_PER_RECORD,
+    TABLES,
+    Batch,
+    EventRow,
+    MeasurementRow,
+    OutcomeRow,
+    PageViewRow,
+)
+from appliance.pipeline.decode import DAY, drop_of
 from appliance.pipeline.intents import Intent
 from appliance.pipeline.rows import Blob, Row
 from appliance.pipeline.wire import Chunk, DeadRecord, Drop, ProcessorFailure
@@ -145,7 +154,23 @@ def drop_duplicates(work: Work, seen: frozenset[Identity]) -> None:
         taken.add(identity)
         return True
 
-    work.duplicates += len(keep_rows(work.batch, is_new))
+    left_out = keep_rows(work.batch, is_new)
+    work.duplicates += len(left_out)
+    _forget_outcomes(work, {row.ordinal // ORDINALS_PER_RECORD for table, row in left_out if table == "page_views"})
+
+
+def _forget_outcomes(work: Work, records: set[int]) -> None:
+    """Outcomes have no id of their own: what a request told that was applied before is not counted again."""
+    if not records:
+        return
+    again = keep_rows(
+        work.batch, lambda table, row: table != "outcomes" or row.ordinal // ORDINALS_PER_RECORD not in records
+    )
+    for _, row in again:
+        if isinstance(row, OutcomeRow):
+            counted = drop_of(row)
+            if counted in work.drops:  # equal ones stand for each other
+                work.drops.remove(counted)
 
 
 def ordinals(batch: Batch) -> dict[str, frozenset[int]]:

@@ -24,6 +24,7 @@ from appliance.model import (
     EventRow,
     Item,
     Outcome,
+    OutcomeRow,
     Record,
     ReplaySegment,
 )
@@ -248,16 +249,19 @@ def _add_item(chunk: Chunk, place: Place, item: Item) -> None:
         chunk.blobs.append(blob)
         return
     try:
-        add_row(chunk.batch, other_row(item, place))
+        row = other_row(item, place)
     except UnstorableError as error:
-        item = _outcome(item, str(error))
-        add_row(chunk.batch, other_row(item, place))
-    if isinstance(item, Outcome):
-        quantity = min(max(item.quantity, 0), MAX_QUANTITY)
-        source = "client" if item.source == "client" else "pipeline"
-        chunk.drops.append(
-            Drop(place.received_at // DAY, place.project_id, source, item.reason, item.category, quantity)
-        )
+        row = other_row(_outcome(item, str(error)), place)
+    add_row(chunk.batch, row)
+    if isinstance(row, OutcomeRow):
+        chunk.drops.append(drop_of(row))
+
+
+def drop_of(row: OutcomeRow) -> Drop:
+    """The line of the totals that an outcome is counted in."""
+    source = "client" if row.source == "client" else "pipeline"
+    quantity = min(max(row.quantity, 0), MAX_QUANTITY)
+    return Drop(row.received_at // DAY, row.project_id, source, row.reason, row.category, quantity)
 
 
 def _event(chunk: Chunk, place: Place, event: Event) -> EventRow:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from html import escape
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
+from appliance.config import Sdk
+from appliance.web.sdk_files import ENTRY, SdkBuild
+
+DEFAULT_PATH: Final = "v2"  # of our SDK's endpoint
 MAX_ORIGINS: Final = 50  # looked through at each request that names none of them exactly
 MAX_ORIGIN: Final = 300  # characters: a scheme, a host name of 253, a port
 _IMPORT: Final = "import * as Sentry from '@sentry/browser';"
@@ -21,7 +26,17 @@ class Addresses(Struct, frozen=True, kw_only=True):
     """Where SDKs send to, for one key."""
 
     dsn: str  # for Sentry's SDKs
-    condev_dsn: str  # for the condev SDK
+    condev_dsn: str  # for the earlier condev SDK
+    sdk_dsn: str  # for ours
+
+
+class SdkScript(Struct, frozen=True, kw_only=True):
+    """Our SDK's script, as this appliance serves it."""
+
+    url: str  # short: the newest
+    pinned: str  # of one version; "" where the SDK was not built
+    integrity: str
+    path: str  # the endpoint's name when it is not the usual one, else ""
 
 
 class Snippet(Struct, frozen=True, kw_only=True):
@@ -31,24 +46,70 @@ class Snippet(Struct, frozen=True, kw_only=True):
     steps: tuple[tuple[str, str], ...]  # pairs of what to do and the text to copy
 
 
-def addresses(site_url: str, project_id: int, key: str) -> Addresses:
-    """The two forms of a DSN.
+def addresses(site_url: str, project_id: int, key: str, path: str = DEFAULT_PATH) -> Addresses:
+    """The forms of a DSN.
 
     Args:
         site_url: where browsers reach the appliance; may have a path.
         project_id: the number in Sentry's form.
         key: an ingest key.
+        path: the name of our SDK's endpoint.
     """
     site = urlsplit(site_url.rstrip("/"))
     dsn = urlunsplit((site.scheme, f"{key}@{site.netloc}", f"{site.path}/{project_id}", "", ""))
-    return Addresses(dsn=dsn, condev_dsn=f"{site_url.rstrip('/')}/tracking/{key}")
+    base = site_url.rstrip("/")
+    return Addresses(dsn=dsn, condev_dsn=f"{base}/tracking/{key}", sdk_dsn=f"{base}/{path}/{key}")
 
 
-def snippets(found: Addresses) -> tuple[Snippet, ...]:
+def sdk_script(sdk_dsn: str, names: Sdk, build: SdkBuild | None) -> SdkScript:
+    """Where our SDK's script is.
+
+    Args:
+        sdk_dsn: of the same site.
+        names: `[sdk]`.
+        build: what is served; None where it was not built.
+    """
+    base = sdk_dsn.rsplit("/", 2)[0]
+    stem = names.script.removesuffix(".js")
+    return SdkScript(
+        url=f"{base}/{names.script}",
+        pinned=f"{base}/{stem}/{build.version}/{names.script}" if build else "",
+        integrity=build.integrity[ENTRY] if build else "",
+        path=names.path if names.path != DEFAULT_PATH else "",
+    )
+
+
+def _own(found: Addresses, script: SdkScript) -> Snippet:
+    """Our own SDK: one line, the same pinned, and the package."""
+    dsn = f'data-dsn="{escape(found.sdk_dsn)}"' + (f' data-path="{escape(script.path)}"' if script.path else "")
+    path = f"\n  path: {json.dumps(script.path)}," if script.path else ""
+    options = f"dsn: {json.dumps(found.sdk_dsn)},{path}\n  release: 'my-app@1.0.0',\n  environment: 'production',"
+    code = f"import {{ init }} from '@condev-monitor/browser';\n\ninit({{\n  {options}\n}});"
+    steps = [
+        (
+            "Put this line into the page, before its other scripts",
+            f'<script src="{escape(script.url)}" {dsn} defer></script>',
+        )
+    ]
+    if script.pinned:
+        steps.append((
+            "Or this exact version, which the browser checks and this appliance keeps serving",
+            f'<script src="{escape(script.pinned)}" integrity="{script.integrity}" crossorigin="anonymous" {dsn} defer>'
+            "</script>",
+        ))  # fmt: skip
+    steps += [
+        ("Or in a bundle: npm install of the folder sdk/ of the appliance’s source, then", code),
+        ("Throw an error to see it arrive", "setTimeout(() => { throw new Error('Hello, monitor'); });"),
+    ]
+    return Snippet(title="Condev Monitor’s own SDK", steps=tuple(steps))
+
+
+def snippets(found: Addresses, script: SdkScript) -> tuple[Snippet, ...]:
     """What to paste into the monitored application, for each SDK that the appliance understands."""
     options = f"dsn: {json.dumps(found.dsn)},\n  release: 'my-app@1.0.0',\n  environment: 'production',"
     init = f"Sentry.init({{\n  {options}\n}});"
     return (
+        _own(found, script),
         Snippet(
             title="Sentry’s browser SDK",
             steps=(
@@ -57,7 +118,7 @@ def snippets(found: Addresses) -> tuple[Snippet, ...]:
                 ("Throw an error to see it arrive", "setTimeout(() => { throw new Error('Hello, monitor'); });"),
             ),
         ),
-        Snippet(title="The condev SDK", steps=(("Give it this DSN", found.condev_dsn),)),
+        Snippet(title="The earlier condev SDK", steps=(("Give it this DSN", found.condev_dsn),)),
     )
 
 

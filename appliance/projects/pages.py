@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -9,12 +10,14 @@ from litestar import get, post
 from litestar.response import Response, Template
 
 from appliance.accounts.access import AccessError, InvalidInputError, Permission, requires
-from appliance.accounts.deps import Accounts, Acting, Id, PathText
+from appliance.accounts.deps import Accounts, Acting, Configured, Id, PathText
 from appliance.accounts.forms import AnyRequest, Handlers, errors_of, form_values, numbers, refused
-from appliance.projects.addresses import Addresses, snippets
+from appliance.projects import sdk_settings
+from appliance.projects.addresses import Addresses, Snippet, sdk_script, snippets
 from appliance.projects.deps import Projects
 from appliance.projects.schemas import ProjectChange, ProjectView
 from appliance.web.pages import page, redirect
+from appliance.web.sdk_files import find_build
 
 READ: Final = requires(Permission.PROJECTS_READ)
 WRITE: Final = requires(Permission.PROJECTS_WRITE)
@@ -63,11 +66,17 @@ async def project_page(request: AnyRequest, actor: Acting, projects: Projects, s
 
 
 @get("/projects/{slug:str}/connect", opt=READ)
-async def connect(request: AnyRequest, actor: Acting, projects: Projects, slug: PathText) -> Template:
+async def connect(
+    request: AnyRequest, actor: Acting, projects: Projects, config: Configured, slug: PathText
+) -> Template:
     """What to paste, and whether the first event has come."""
     project = await projects.by_slug(actor, slug)
     key = next(iter(project.live_keys), None)
-    shown = snippets(Addresses(dsn=key.dsn, condev_dsn=key.condev_dsn)) if key else ()
+    shown: tuple[Snippet, ...] = ()
+    if key:
+        build = await asyncio.to_thread(find_build)
+        script = sdk_script(key.sdk_dsn, config.sdk, build)
+        shown = snippets(Addresses(dsn=key.dsn, condev_dsn=key.condev_dsn, sdk_dsn=key.sdk_dsn), script)
     return page(request, "projects/connect.html", project=project, key=key, snippets=shown)
 
 
@@ -96,6 +105,8 @@ async def save_settings(
         replay_enabled="replay_enabled" in form,
         requests_per_second=form.get("requests_per_second", ""),
         settings=form.get("settings", ""),
+        sample_rates={kind: form.get(f"rate_{kind}", "") for kind, _, _ in sdk_settings.KINDS},
+        ignore_errors=form.get("ignore_errors", ""),
     )
     try:
         await projects.change(actor, project.id, change)
@@ -180,6 +191,7 @@ def _settings(
         errors=errors_of(error),
         project=project,
         change=change,
+        kinds=sdk_settings.KINDS,
         done=_done(request),
     )
 
@@ -198,13 +210,16 @@ def _keys(request: AnyRequest, project: ProjectView, label: str = "", error: Acc
 
 def _as_typed(project: ProjectView) -> ProjectChange:
     rate = project.requests_per_second
-    settings = msgspec.json.format(msgspec.json.encode(project.settings), indent=2).decode()
+    further = msgspec.json.encode(sdk_settings.others(project.settings))
+    rates, ignored = sdk_settings.as_typed(project.settings)
     return ProjectChange(
         name=project.name,
         allowed_origins="\n".join(project.allowed_origins),
         replay_enabled=project.replay_enabled,
         requests_per_second="" if rate is None else f"{rate:g}",
-        settings=settings,
+        settings=msgspec.json.format(further, indent=2).decode(),
+        sample_rates=rates,
+        ignore_errors=ignored,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from appliance.model import JsonObject
 
@@ -19,6 +19,7 @@ class KeyView(Struct, frozen=True, kw_only=True):
     disabled_at: int | None
     dsn: str
     condev_dsn: str
+    sdk_dsn: str
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):
@@ -50,7 +51,9 @@ class ProjectChange(Struct, frozen=True, kw_only=True):
     allowed_origins: str
     replay_enabled: bool
     requests_per_second: str  # "" = the appliance's, "0" = no bound
-    settings: str  # JSON
+    settings: str  # JSON: options of our SDK that the form has no field for
+    sample_rates: dict[str, str] = field(default_factory=dict[str, str])  # percentages by kind; "" = the page decides
+    ignore_errors: str = ""  # one pattern a line
 
 
 class ProjectBody(Struct, kw_only=True):

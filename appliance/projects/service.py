@@ -20,7 +20,8 @@ from appliance.accounts.inputs import MAX_NAME, clean
 from appliance.hookspecs import Clock
 from appliance.metadata.database import Database
 from appliance.model import JsonObject
-from appliance.projects.addresses import addresses, join_origins, parse_origins
+from appliance.projects import sdk_settings
+from appliance.projects.addresses import DEFAULT_PATH, addresses, join_origins, parse_origins
 from appliance.projects.models import IngestKeyModel, ProjectModel
 from appliance.projects.publishing import publish_admission
 from appliance.projects.schemas import KeyView, ProjectChange, ProjectView
@@ -38,7 +39,9 @@ _SLUG: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 class ProjectService:
     """Projects, as one actor may see and change them."""
 
-    def __init__(self, database: Database, clock: Clock, site_url: str, admission: Path) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, site_url: str, admission: Path, sdk_path: str = DEFAULT_PATH
+    ) -> None:
         """Wire it.
 
         Args:
@@ -46,11 +49,13 @@ class ProjectService:
             clock: time.
             site_url: what DSNs are made from.
             admission: path of `admission.json`.
+            sdk_path: `[sdk] path`: the name of the endpoint that our SDK reports to.
         """
         self._database = database
         self._clock = clock
         self._site_url = site_url
         self._admission = admission
+        self._sdk_path = sdk_path
 
     async def list(self, actor: Actor) -> list[ProjectView]:
         """Those they see, by name."""
@@ -112,12 +117,14 @@ class ProjectService:
         origins, origins_problem = parse_origins(change.allowed_origins)
         rate, rate_problem = _rate(change.requests_per_second)
         settings, settings_problem = _settings(change.settings)
+        options, option_problems = sdk_settings.read_form(change.sample_rates, change.ignore_errors)
         _raise(
             {
                 "name": _name_problem(name),
                 "allowed_origins": origins_problem,
                 "requests_per_second": rate_problem,
                 "settings": settings_problem,
+                **option_problems,
             }
         )
         async with self._database.write() as session:
@@ -126,7 +133,7 @@ class ProjectService:
             project.allowed_origins = join_origins(origins)
             project.replay_enabled = change.replay_enabled
             project.requests_per_second = rate
-            project.settings = settings
+            project.settings = msgspec.json.encode({**sdk_settings.others(settings), **options}).decode()
             audit.record(session, actor, "project.changed", self._clock.now(), target=project.slug)
         await self.publish()
         return await self.get(actor, project_id)
@@ -220,7 +227,7 @@ class ProjectService:
         )
 
     def _key(self, key: IngestKeyModel) -> KeyView:
-        found = addresses(self._site_url, key.project_id, key.key)
+        found = addresses(self._site_url, key.project_id, key.key, self._sdk_path)
         return KeyView(
             id=key.id,
             key=key.key,
@@ -229,6 +236,7 @@ class ProjectService:
             disabled_at=key.disabled_at,
             dsn=found.dsn,
             condev_dsn=found.condev_dsn,
+            sdk_dsn=found.sdk_dsn,
         )
 
 
@@ -293,14 +301,14 @@ def _rate(text: str) -> tuple[float | None, str]:
     return rate, ""
 
 
-def _settings(text: str) -> tuple[str, str]:
+def _settings(text: str) -> tuple[JsonObject, str]:
     if len(text) > MAX_SETTINGS:
-        return "", f"At most {MAX_SETTINGS // 1024} KiB: every visitor of the monitored site may fetch it."
+        return {}, f"At most {MAX_SETTINGS // 1024} KiB: every visitor of the monitored site may fetch it."
     try:
         value = msgspec.json.decode(text.strip() or "{}", type=JsonObject)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return "", f"This is not a JSON object: {error}."
-    return msgspec.json.encode(value).decode(), ""
+        return {}, f"This is not a JSON object: {error}."
+    return value, ""
 
 
 def _raise(errors: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from litestar.response import Template
 from appliance.accounts.access import Permission, requires
 from appliance.hookspecs import EventFilter, Page
 from appliance.sessions.deps import Acting, AnyRequest, PathText, Sessions, Time
-from appliance.sessions.views import TONES, gap_words
+from appliance.sessions.views import ARRIVED_NOT, SETTLED, TONES
 from appliance.web.filtering import controls, read_filters, value_choices
 from appliance.web.pages import is_htmx, page, project_of
 
@@ -39,7 +39,8 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
     base = f"/projects/{project.slug}/sessions"
     filters = read_filters(request.query_params, base, list(FIELDS))
     fields: dict[str, Any] = {field: filters.of(name) for name, field in FIELDS.items()}
-    where = EventFilter(project_ids=(project.id,), start=filters.start(clock.now()), **fields)
+    now = clock.now()
+    where = EventFilter(project_ids=(project.id,), start=filters.start(now), **fields)
     cursor = request.query_params.get("cursor", "")
     found, following = await sessions.list(actor, where, Page(limit=PAGE_SIZE, cursor=cursor))
     rows: dict[str, Any] = {
@@ -47,6 +48,8 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
         "base": base,
         "sessions": found,
         "tones": TONES,
+        "settled_before": now - SETTLED,
+        "arrived_not": ARRIVED_NOT,
         "filters": filters,
         "more_href": filters.href(cursor=following) if following else "",
     }
@@ -65,7 +68,7 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
 
 @get("/projects/{slug:str}/sessions/{visit_id:str}", opt=READ, include_in_schema=False)
 async def session_page(
-    request: AnyRequest, actor: Acting, sessions: Sessions, slug: PathText, visit_id: PathText
+    request: AnyRequest, actor: Acting, sessions: Sessions, clock: Time, slug: PathText, visit_id: PathText
 ) -> Template:
     """One session: its page views in order, with what happened in each."""
     project = project_of(request, slug)
@@ -74,9 +77,8 @@ async def session_page(
         "sessions/session.html",
         project=project,
         base=f"/projects/{project.slug}/sessions",
-        shown=await sessions.detail(actor, project.id, visit_id),
+        shown=await sessions.detail(actor, project.id, visit_id, clock.now()),
         tones=TONES,
-        gap_words=gap_words,
     )
 
 

@@ -70,8 +70,8 @@ class SessionService:
             raise NotFoundError("There is no such session, or it is no longer kept.")
         return found
 
-    async def detail(self, actor: Actor, project_id: int, session_id: str) -> SessionPage:
-        """One session with its page views, events and measurements."""
+    async def detail(self, actor: Actor, project_id: int, session_id: str, now: int) -> SessionPage:
+        """One session with its page views, events and measurements; `now` in µs tells whether it goes on."""
         session = await self.get(actor, project_id, session_id)
         # What it sent late, out of an offline queue, bears the time at which it happened.
         where = EventFilter(
@@ -88,7 +88,7 @@ class SessionService:
         hashes = {event.group_hash for event in events if event.group_hash}
         issues = await self._issues.mentions(actor, project_id, hashes)
         cut = bool(more_views or more_events or more_measures)
-        return session_page(session, views, events, measures, issues, cut=cut)
+        return session_page(session, views, events, measures, issues, cut=cut, now=now)
 
     async def values(self, actor: Actor, where: EventFilter, name: str) -> list[TagCount]:
         """The values of a filter menu, most frequent first."""

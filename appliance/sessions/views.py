@@ -13,6 +13,8 @@ from appliance.performance.metrics import VITAL_NAMES, described
 from appliance.performance.views import SampleRow, sample_row
 from appliance.web.formats import number
 
+SETTLED: Final = 15 * 60 * 1_000_000  # µs without a word; an SDK sends what it has within seconds, or never
+ARRIVED_NOT: Final[Mapping[bool, str]] = {True: "never arrived", False: "not arrived yet"}
 SHOWN_MEASURES: Final = 40  # of one page view, beside its vitals
 TONES: Final[Mapping[str, str]] = {
     "exited": "good", "errored": "warn", "abnormal": "warn", "crashed": "bad", "unhandled": "bad",
@@ -31,13 +33,20 @@ class EventLine(Struct, frozen=True, kw_only=True):
         return f"/issues/{self.issue.id}/events/{self.event.event_id}" if self.issue else ""
 
 
+class Happening(Struct, frozen=True, kw_only=True):
+    """One line below a page view: an event or a measurement."""
+
+    at: int
+    line: EventLine | None = None
+    row: SampleRow | None = None
+
+
 class ViewBlock(Struct, frozen=True, kw_only=True):
     """A page view with what happened in it; without one, what named no page view that is known."""
 
     view: PageViewSummary | None
-    events: tuple[EventLine, ...]
     vitals: tuple[SampleRow, ...]
-    measures: tuple[SampleRow, ...]
+    happened: tuple[Happening, ...]  # all events and the first of other measurements, by time
     more_measures: int
     gap: str
 
@@ -49,12 +58,15 @@ class SessionPage(Struct, frozen=True, kw_only=True):
     blocks: tuple[ViewBlock, ...]
     replay_ids: tuple[str, ...]
     gap: str
+    settled: bool  # nothing was heard of it for a while
     cut: bool  # more was there than is shown
 
 
-def gap_words(missing: int, of: int) -> str:
-    """How many reports never came; "" when all did."""
-    return f"{number(missing)} of {number(of)} report{'' if of == 1 else 's'} never arrived" if missing > 0 else ""
+def gap_words(missing: int, of: int, settled: bool = True) -> str:
+    """How many reports did not come; "" when all did. Of a visit that goes on, the rest may be on its way."""
+    if missing <= 0:
+        return ""
+    return f"{number(missing)} of {number(of)} report{'' if of == 1 else 's'} {ARRIVED_NOT[settled]}"
 
 
 def session_page(
@@ -65,6 +77,7 @@ def session_page(
     issues: Mapping[int, IssueMention],
     *,
     cut: bool,
+    now: int,
 ) -> SessionPage:
     """Lay a session out.
 
@@ -75,7 +88,9 @@ def session_page(
         measures: its measurements.
         issues: by group hash, those that the events belong to.
         cut: whether there is more than was given.
+        now: µs.
     """
+    settled = now - session.timestamp > SETTLED
     ordered = sorted(views, key=lambda view: (view.timestamp, view.page_view_id))
     known = {view.page_view_id for view in ordered}
     lines = [EventLine(event=event, issue=issues.get(event.group_hash)) for event in events]
@@ -84,34 +99,39 @@ def session_page(
             view,
             [line for line in lines if line.event.page_view_id == view.page_view_id],
             [one for one in measures if one.page_view_id == view.page_view_id],
+            settled,
         )
         for view in ordered
     ]
     stray = [line for line in lines if line.event.page_view_id not in known]
     loose = [one for one in measures if one.page_view_id not in known]
     if stray or loose:
-        blocks.append(_block(None, stray, loose))
+        blocks.append(_block(None, stray, loose, settled))
     missing, captured = sum(view.missing for view in ordered), sum(view.last_sequence for view in ordered)
     return SessionPage(
         session=session,
         blocks=tuple(blocks),
         replay_ids=tuple(dict.fromkeys(event.replay_id for event in events if event.replay_id)),
-        gap=gap_words(missing, captured),
+        gap=gap_words(missing, captured, settled),
+        settled=settled,
         cut=cut,
     )
 
 
-def _block(view: PageViewSummary | None, events: Iterable[EventLine], measures: Sequence[Measure]) -> ViewBlock:
+def _block(
+    view: PageViewSummary | None, events: Iterable[EventLine], measures: Sequence[Measure], settled: bool
+) -> ViewBlock:
     rows = [sample_row(one, described(one.metric, one.unit)) for one in sorted(measures, key=lambda one: one.timestamp)]
     vitals = sorted(
         (row for row in rows if row.sample.metric in VITAL_NAMES), key=lambda row: VITAL_NAMES.index(row.sample.metric)
     )
     others = [row for row in rows if row.sample.metric not in VITAL_NAMES]
+    happened = [Happening(at=line.event.timestamp, line=line) for line in events]
+    happened += [Happening(at=row.sample.timestamp, row=row) for row in others[:SHOWN_MEASURES]]
     return ViewBlock(
         view=view,
-        events=tuple(sorted(events, key=lambda line: (line.event.timestamp, line.event.event_id))),
         vitals=tuple(vitals),
-        measures=tuple(others[:SHOWN_MEASURES]),
+        happened=tuple(sorted(happened, key=lambda one: one.at)),
         more_measures=max(0, len(others) - SHOWN_MEASURES),
-        gap=gap_words(view.missing, view.last_sequence) if view else "",
+        gap=gap_words(view.missing, view.last_sequence, settled) if view else "",
     )

@@ -7,6 +7,7 @@ that this installation ever served is kept in the data directory: a page that pi
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import re
@@ -81,6 +82,7 @@ class _Manifest(Struct):
     version: str
 
 
+@functools.cache
 def find_build() -> SdkBuild | None:
     """The SDK that came with this program; None where it was not built."""
     for folder in PLACES:

@@ -162,7 +162,7 @@ MIGRATIONS: Final = (
             "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS envelope_id String CODEC(ZSTD(1))",
             "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS title String CODEC(ZSTD(1))",
             "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS sequences Array(UInt32) CODEC(ZSTD(1))",
-            "ALTER TABLE measurements ADD COLUMN IF NOT EXISTS revision UInt32 CODEC(ZSTD(1))",
+            "ALTER TABLE measurements ADD COLUMN IF NOT EXISTS revision UInt64 CODEC(ZSTD(1))",
             "ALTER TABLE sessions ADD COLUMN IF NOT EXISTS user_id String CODEC(ZSTD(1))",
         ),
         readable_from=1,

@@ -79,6 +79,7 @@ def _walk(walk: Walk, item: Event | Measurement | PageView | Session | Span) -> 
             walk.object(item.attributes)
         case PageView():
             item.url, item.route, item.referrer = walk.text(item.url), walk.text(item.route), walk.text(item.referrer)
+            item.title = walk.text(item.title)
         case Span():
             item.url, item.name = walk.text(item.url), walk.text(item.name)
             walk.object(item.attributes)

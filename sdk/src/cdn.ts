@@ -1,10 +1,13 @@
 /** sdk.js */
 import { getClient } from "./current";
 import { defaultIntegrations } from "./defaults";
-import { startReplay } from "./integrations/replay";
 import { checkWhiteScreen } from "./integrations/whitescreen";
 import { publish } from "./script";
 import { startSpan } from "./tracing";
 import type { SpanOptions } from "./types";
 
-publish(defaultIntegrations, { checkWhiteScreen, startReplay, startSpan: (options) => startSpan(getClient(), options as SpanOptions) });
+publish(defaultIntegrations, {
+  checkWhiteScreen,
+  startReplay: async () => (await getClient()?.load("idle"))?.startReplay(),
+  startSpan: (options) => startSpan(getClient(), options as SpanOptions),
+});

@@ -1,8 +1,9 @@
 /** The client: what is captured, through the page's wishes, to the transport. Integrations see it through types.ts. */
-import { debugIdsOf } from "./debugids";
+import { debugIdsOf, scriptOf } from "./debugids";
 import { parseDsn } from "./dsn";
 import { categoryOf } from "./envelope";
 import { errorEvent } from "./exceptions";
+import { flat } from "./flat";
 import { floodGuard } from "./floodguard";
 import { guardWith } from "./guard";
 import { newId } from "./ids";
@@ -61,8 +62,8 @@ export function createClient(options: Options, build: Build): Client {
   };
 
   const isUnwanted = ({ exceptions = [], message = "" }: EventItem): boolean => {
-    const { stack = "", frames } = exceptions.at(-1) || {};
-    const script = /([a-z-]+:\/\/[^\s()]+?):\d+:\d+/.exec(stack)?.[1] || frames?.at(-1)?.file;
+    const { stack = "" } = exceptions.at(-1) || {};
+    const script = scriptOf(stack);
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
       texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
@@ -84,6 +85,7 @@ export function createClient(options: Options, build: Build): Client {
       span_id: activeSpan?.spanId,
       replay_id: replayId,
       debug_ids: debugIdsOf(given.exceptions),
+      user: scope.user,
       breadcrumbs: [...scope.breadcrumbs],
       ...given,
       type: "event",
@@ -123,11 +125,12 @@ export function createClient(options: Options, build: Build): Client {
   /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
   const settle = async (): Promise<void> => {
     later(AGAIN_MS);
-    const idle = await build.load("idle");
+    wake(); // what failed before there is a keeper
+    const idle = await build.load("idle").catch(log);
+    if (!idle || !dsn || !transport) return;
     clearTimeout(timer);
-    if (!dsn || !transport) return;
     const keeper = idle.begin(client, dsn, transport, (found) => emit("settings", (settings = found)));
-    transport.use(keeper);
+    transport.wake(keeper);
     client.on("close", keeper.stop);
   };
 
@@ -191,7 +194,6 @@ export function createClient(options: Options, build: Build): Client {
     capture: guard((item) => {
       const { type } = item;
       if (!transport) return;
-      if (type === "outcome") return drop(item.reason, item.category, item.quantity, item.numbers);
       // One decision for all of a page view: half of its vitals would be none. A replay's session was drawn when it began.
       const rate = type === "replay_segment" ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
       if (drawn(page.id) < rate) send(item);
@@ -201,7 +203,8 @@ export function createClient(options: Options, build: Build): Client {
       const kept = options.beforeBreadcrumb ? options.beforeBreadcrumb(breadcrumb, hint) : breadcrumb;
       const { max = MAX_BREADCRUMBS } = Object(options.breadcrumbs) as { max?: number };
       if (!kept || !transport) return;
-      if (scope.breadcrumbs.push({ at: now(), ...kept }) > max) scope.breadcrumbs.shift();
+      const bounded = { at: now(), ...flat(kept), ...(kept.data && { data: flat(kept.data) }) };
+      if (scope.breadcrumbs.push(bounded) > max) scope.breadcrumbs.shift();
     }),
     drop,
 
@@ -215,17 +218,9 @@ export function createClient(options: Options, build: Build): Client {
     setRoute(route) {
       if (page) page.route = route;
     },
-    setUser(user) {
-      transport?.seal();
-      scope.user = user;
-    },
-    setTag(name, value) {
-      transport?.seal();
-      scope.tags = { ...scope.tags, [name]: value };
-    },
-    setContext(name, context) {
-      scope.contexts = { ...scope.contexts, [name]: context as Data };
-    },
+    setUser: (user) => void (scope.user = user),
+    setTag: (name, value) => void (scope.tags = { ...scope.tags, [name]: value }),
+    setContext: (name, context) => void (scope.contexts = { ...scope.contexts, [name]: context as Data }),
 
     on(name, listener) {
       const set = (listeners[name] ||= new Set() as never) as Set<typeof listener>;
@@ -249,7 +244,7 @@ export function createClient(options: Options, build: Build): Client {
       if (transport || !dsn || typeof document === "undefined") return;
       settings = knownSettings(dsn.key);
       touch = openSession(dsn.key, now);
-      transport = createTransport(client, dsn.endpoint);
+      transport = createTransport(client);
       mayPass = floodGuard(client);
       begin(cleanUrl(location.href), cleanUrl(document.referrer));
       stop = start();
@@ -258,7 +253,7 @@ export function createClient(options: Options, build: Build): Client {
       end();
       transport?.discard();
       transport = undefined;
-      for (const what of ["session", "settings"]) keep(dsn?.key || "", what, undefined);
+      if (dsn) for (const what of ["session", "settings"]) keep(dsn.key, what);
     },
   };
 

@@ -8,13 +8,18 @@ type Global = Partial<Record<"_sentryDebugIds" | "_debugIds", Record<string, str
 
 const files = new Map<string, string | undefined>(); // stack text → the script that it was taken in
 
+/** The script at the top of a stack, in every browser's form. */
+export function scriptOf(stack: string): string | undefined {
+  return /([a-z-]+:\/\/[^\s()]+?):\d+(?::\d+)?\)?$/m.exec(stack)?.[1];
+}
+
 /** The ids of the scripts in these stacks, by address. */
 export function debugIdsOf(exceptions: Exception[] = []): Record<string, string> | undefined {
   const stacks = exceptions.map((one) => one.stack).join();
   const { _sentryDebugIds, _debugIds } = globalThis as Global;
   let found: Record<string, string> | undefined;
   for (const [stack, id] of Object.entries({ ..._sentryDebugIds, ..._debugIds })) {
-    if (!files.has(stack)) files.set(stack, /([a-z-]+:\/\/\S+?):\d+(?::\d+)?\)?$/m.exec(stack)?.[1]);
+    if (!files.has(stack)) files.set(stack, scriptOf(stack));
     const file = files.get(stack);
     if (file && stacks.includes(file)) (found ||= {})[file] = id;
   }

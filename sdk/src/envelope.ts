@@ -2,7 +2,13 @@
 import { newId } from "./ids";
 import type { Category, Client, EventItem, Item, Stored } from "./types";
 
-export const SDK = { name: "condev.browser", version: __VERSION__ };
+const SDK = { name: "condev.browser", version: __VERSION__ };
+
+/** Where envelopes go. */
+export const addressOf = ({ endpoint }: Client): string => `${endpoint}?sdk=${SDK.name}/${SDK.version}`;
+
+/** A content type that no CORS preflight asks about. */
+export const TYPE = "text/plain;charset=UTF-8";
 
 // A page that goes away may send 64 KiB, of all its scripts together: an envelope stays well below it.
 const MAX_ENVELOPE = 50_000;
@@ -18,18 +24,19 @@ export interface Line {
 }
 
 /** In the order in which they are sent. */
-const ORDER: Item["type"][] = ["event", "page_view", "measurement", "span", "outcome", "replay_segment"];
+const ORDER = "event page_view measurement span outcome replay_segment";
 
-export const orderOf = (type: Item["type"]): number => ORDER.indexOf(type);
+/** Of an envelope, by the most important of its items. */
+export const orderOf = ({ numbers }: Stored): number => ORDER.indexOf(Object.keys(numbers)[0] as string);
 
-export const categoryOf = (type: Item["type"]): Category => (type === "event" ? "error" : type === "replay_segment" ? "replay" : type);
+export const categoryOf = (type: Item["type"]): Category => type.replace("event", "error").replace("_segment", "") as Category;
 
 /** The text is empty when the item is too large to be sent, whatever is left out. */
 export function lineOf(item: Item): Line {
   const { type, n } = item;
   if (type !== "event") return { type, n, text: JSON.stringify(item) };
   const { extra, contexts, breadcrumbs, ...rest } = item;
-  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": "extra, contexts, breadcrumbs" } }) };
+  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": "context" } }) };
 }
 
 /** Empty when it is too large. A page's data may be circular, endless, or throw when they are read. */
@@ -54,7 +61,7 @@ function eventText(event: EventItem): string {
 export function pack(client: Client, lines: Line[]): Stored[] {
   const parts: Line[][] = [];
   let size = Infinity;
-  for (const line of lines.sort((a, b) => orderOf(a.type) - orderOf(b.type))) {
+  for (const line of lines.sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type))) {
     size += line.text.length;
     if (size > MAX_ENVELOPE || line.type === "replay_segment") {
       parts.push([]);
@@ -71,7 +78,7 @@ function envelope(client: Client, lines: Line[]): Stored {
   const { release, dist, environment } = options;
   const { connection, deviceMemory, language } = navigator as Navigator & { connection?: { effectiveType?: string }; deviceMemory?: number };
   const numbers: Stored["numbers"] = {};
-  for (const { type, n } of lines) (numbers[type] ||= []).push(...(n ? [n] : []));
+  for (const { type, n } of lines) (numbers[type] ||= []).push(n as number); // an outcome has none, and nobody looks there
   const id = newId();
   const at = client.now();
   const header = {

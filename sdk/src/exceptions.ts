@@ -2,8 +2,8 @@
  * Whatever was thrown, rejected or captured, to the exceptions of an event. Errors are known by their shape, not by
  * `instanceof`: they may come from a frame, be DOMExceptions, or be made by hand. Reading them never throws.
  */
-import { flat, isObject } from "./flat";
-import { kindOf, selectorOf } from "./selector";
+import { flat } from "./flat";
+import { brief, isObject } from "./selector";
 import type { EventItem, Exception, Hint } from "./types";
 
 const MAX_EXCEPTIONS = 10; // a longer chain of causes is a loop, or says no more
@@ -15,7 +15,7 @@ const MAX_STACK = 16_000; // 50 frames with long addresses; a quarter of what a 
  * given its name by the server, from what is thrown with it. `hint.stack` is for what has none of its own.
  */
 export function errorEvent(thrown: unknown, { mechanism = "generic", handled = true, stack }: Hint = {}): Partial<EventItem> {
-  const first = { type: /reject/.test(mechanism) ? "UnhandledRejection" : "", mechanism, handled, ...(stack ? { stack: String(stack) } : {}) };
+  const first = { type: /reject/.test(mechanism) ? "UnhandledRejection" : "", mechanism, handled, stack } as Partial<Exception>;
   const exceptions: Exception[] = [];
   const event: Partial<EventItem> = { kind: "error", exceptions };
   const queue = new Set([thrown]); // of a set each is visited once, those added meanwhile too: cycles end
@@ -37,14 +37,14 @@ export function errorEvent(thrown: unknown, { mechanism = "generic", handled = t
 }
 
 function describe(found: Exception, value: unknown): void {
-  let text = isObject(value) ? kindOf(value) : String(value);
+  let text = brief(value);
   const { name, message, stack, type, target } = Object(value) as Partial<Error & Event>;
   if (message !== undefined) {
     text = String(message);
     found.type = String(name || found.type);
   } else if (isObject(value)) {
-    text += target ? ` "${type}" of ${selectorOf(target)}` : ` with ${Object.keys(value).slice(0, 9).join(", ") || "no fields"}`;
-  } else if (typeof value !== "string") text += " (not an Error)";
+    text += target ? ` "${type}" of ${brief(target)}` : ` with ${Object.keys(value).slice(0, 9).join(", ") || "no fields"}`;
+  }
   found.value = text.slice(0, MAX_VALUE);
   // Chrome's stack begins with the message; a long one would leave no room for the frames.
   if (stack) found.stack = String(stack).replace(text, () => found.value).slice(0, MAX_STACK);

@@ -9,6 +9,11 @@ import { fetchSettings } from "./settings";
 import type { Cleanup, Client, Integration, Keeper, Sender, Settings } from "./types";
 import { watchWork } from "./vitals/work";
 
+export { startReplay } from "./integrations/replay";
+
+/** Of the chunks that come after this one, in the script build. */
+export const integrity = __CHUNKS__;
+
 export function begin(client: Client, { base, key }: Dsn, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup } {
   const { options, guard } = client;
   const keeper = keepFor(client, sender);

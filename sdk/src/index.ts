@@ -5,9 +5,9 @@ import { defaultIntegrations } from "./defaults";
 import type { Chunks, Client, Options } from "./types";
 
 export * from "./api";
-export { getClient } from "./current";
+import { getClient } from "./current";
+export { getClient };
 export { checkWhiteScreen } from "./integrations/whitescreen";
-export { startReplay } from "./integrations/replay";
 export type * from "./types";
 
 const build: Build = {
@@ -19,6 +19,9 @@ const chunks: { [Name in keyof Chunks]: () => Promise<Chunks[Name]> } = {
   vitals: () => import("./vitals"),
   replay: () => import("./replay"),
 };
+
+/** Record from now on, whatever was drawn; false when there is no client, or the server has switched replays off. */
+export const startReplay = async (): Promise<boolean> => (await getClient()?.load("idle"))?.startReplay() ?? false;
 
 /** Reports what happens in this page from now on. */
 export const init = (options: Options): Client => initWith(options, build);

@@ -46,18 +46,20 @@ const loading: Record<string, Promise<void>> = {};
 
 /** Beside this script when its address has the version, else in the folder that is called like it: /sdk.js → /sdk/1.2.3/. */
 async function load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name]> {
-  const [file = "", integrity = ""] = __CHUNKS__[chunk] || [];
-  await (loading[file] ||= new Promise((resolve, reject) => {
-    const src = element?.src || "";
+  // What comes later is known to what comes first, as its hash would fill this script.
+  const integrity = __CHUNKS__[chunk] || (await load("idle")).integrity[chunk] || "";
+  await (loading[chunk] ||= new Promise((resolve, reject) => {
+    const { src = "", nonce } = element || {};
+    const file = `${__VERSION__}/${chunk}.js`;
     const script = document.createElement("script");
-    script.src = src.includes(`/${__VERSION__}/`) ? src.replace(/[^/]*$/, file) : src.replace(/(\.js)?(\?.*)?$/, `/${__VERSION__}/${file}`);
+    script.src = src.includes(`/${__VERSION__}/`) ? src.replace(/[^/]*\/[^/]*$/, file) : src.replace(/(\.js)?(\?.*)?$/, `/${file}`);
     script.integrity = integrity;
-    script.crossOrigin = "anonymous";
-    if (element?.nonce) script.nonce = element.nonce;
+    script.crossOrigin = "";
+    if (nonce) script.nonce = nonce;
     script.onload = () => resolve();
     script.onerror = () => {
-      delete loading[file];
-      reject(new Error(`${script.src} could not be loaded`));
+      delete loading[chunk];
+      reject(new Error(script.src));
     };
     document.head.append(script);
   }));

@@ -8,29 +8,25 @@ const ATTRIBUTES = ["data-testid", "aria-label", "name", "type", "role"];
 export function selectorOf(target: unknown): string {
   const parts: string[] = [];
   let node = target as Node | null | undefined;
-  while (node && parts.length < DEPTH) {
+  let id = ""; // which is one place, so that what is around it says no more
+  while (node && !id && parts.length < DEPTH) {
     if (node.nodeType === 1) {
       const element = node as Element;
-      parts.unshift(described(element));
-      if (element.id) break; // an id is one place
+      // Not the property, which of a form is its field of that name.
+      const read = (name: string): string => (element.getAttribute(name) || "").slice(0, MAX_NAME);
+      id = read("id");
+      const named = [...element.classList].slice(0, 2).map((name) => `.${name}`);
+      for (const name of ATTRIBUTES) if (read(name)) named.push(`[${name}=${read(name)}]`);
+      parts.unshift(element.localName + (id ? `#${id}` : named.join("")));
     }
     node = node.parentNode || (node as Partial<ShadowRoot>).host;
   }
-  return parts.join(" > ") || kindOf(target);
+  return parts.join(" > ") || brief(target);
 }
 
-/** "Window", "Array", "Response", … without reading anything of the page's. */
-export function kindOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
+/** A primitive as text; of anything else its kind, "Array" or "Response": reading it could be slow or run the page's code. */
+export function brief(value: unknown): string {
+  return isObject(value) ? Object.prototype.toString.call(value).slice(8, -1) : String(value);
 }
 
-function described(element: Element): string {
-  let text = element.localName;
-  if (element.id) return `${text}#${element.id.slice(0, MAX_NAME)}`;
-  for (const name of [...element.classList].slice(0, 2)) text += `.${name.slice(0, MAX_NAME)}`;
-  for (const name of ATTRIBUTES) {
-    const value = element.getAttribute(name);
-    if (value) text += `[${name}=${value.slice(0, MAX_NAME)}]`;
-  }
-  return text;
-}
+export const isObject = (value: unknown): value is object => Object(value) === value;

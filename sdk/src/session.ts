@@ -4,7 +4,6 @@ import { keep, recall } from "./storage";
 import type { Session } from "./types";
 
 const IDLE = 30 * 60_000;
-const WRITE_EVERY = 30_000; // storage is shared with the page, and slow
 
 interface Kept {
   /** When it was last used. */
@@ -17,11 +16,11 @@ export type Touch = (unhandled?: boolean) => Session;
 
 export function openSession(key: string, now: () => number): Touch {
   let kept: Kept | undefined;
-  let written = 0;
   return (unhandled) => {
     const at = now();
     // Another tab may have gone on with it, or begun another one.
-    if (!(at - written < WRITE_EVERY)) kept = recall<Kept>(key, "session") || kept;
+    kept = recall<Kept>(key, "session") || kept;
+    // A clock that was set back ends it, too.
     if (!kept || Math.abs(at - kept.last) > IDLE) kept = { last: at, session: { id: newId(), started: at, status: "ok", errors: 0 } };
     const { session } = kept;
     kept.last = at;
@@ -29,10 +28,7 @@ export function openSession(key: string, now: () => number): Touch {
       session.errors++;
       if (session.status !== "crashed") session.status = unhandled ? "crashed" : "errored";
     }
-    if (unhandled !== undefined || !(at - written < WRITE_EVERY)) {
-      written = at;
-      keep(key, "session", kept);
-    }
+    keep(key, "session", kept);
     return session;
   };
 }

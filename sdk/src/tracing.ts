@@ -9,7 +9,7 @@ const NOBODY: Host = { activeSpan: undefined, now: Date.now, capture() {} };
 /** Begins a span, which is active until it ends: events and requests belong to it. */
 export function startSpan(client: Host = NOBODY, { name, op, parent = client.activeSpan, attributes, start }: SpanOptions): ActiveSpan {
   const before = client.activeSpan;
-  const item: SpanItem = {
+  const item = {
     type: "span",
     trace_id: parent?.traceId || client.page?.traceId || newId(),
     span_id: newId().slice(16),
@@ -18,9 +18,9 @@ export function startSpan(client: Host = NOBODY, { name, op, parent = client.act
     end: 0,
     is_segment: !parent,
     attributes: { ...attributes },
-    ...(parent && { parent_span_id: parent.spanId }),
-    ...(op && { op }),
-  };
+    parent_span_id: parent?.spanId,
+    op,
+  } as SpanItem; // what is undefined is not sent
   const span: ActiveSpan = {
     traceId: item.trace_id,
     spanId: item.span_id,

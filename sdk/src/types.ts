@@ -91,6 +91,9 @@ export interface Measurement {
   unit?: string;
   rating?: "good" | "needs-improvement" | "poor";
   element?: string;
+  /** Of the page that it belongs to, where that is an earlier one of the tab; with `route`. */
+  url?: string;
+  started?: number;
   route?: string;
   attributes?: Data;
   /** A later value of the same id and metric takes this one's place. */
@@ -387,8 +390,8 @@ export interface Client {
   captureException(error: unknown, hint?: Hint): string;
   captureMessage(message: string, level?: Level, hint?: Hint): string;
   captureEvent(event: Partial<EventItem>, hint?: Hint): string;
-  /** Everything but events. */
-  capture(item: Exclude<Item, EventItem>): void;
+  /** Everything but events and drops. */
+  capture(item: Exclude<Item, EventItem | OutcomeItem>): void;
   addBreadcrumb(breadcrumb: Breadcrumb, hint?: Data): void;
   /** Count something that will not be sent. */
   drop(reason: DropReason, category: Category, quantity?: number, numbers?: number[]): void;
@@ -465,6 +468,9 @@ export interface Stored {
 
 /** sdk/src/idle.ts */
 export interface IdleChunk {
+  /** Of the other chunks, where they are scripts. */
+  integrity: Record<string, string>;
+  startReplay(): Promise<boolean>;
   /** Begins all that can wait; `settle` is told what the server sets. */
   begin(client: Client, dsn: { base: string; key: string; endpoint: string }, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup };
 }
@@ -473,27 +479,26 @@ export interface IdleChunk {
 export interface Sender {
   /** True when it is done with: accepted, or refused for good. */
   post(envelope: Stored): Promise<boolean | undefined> | undefined;
-  /** When it may be sent; ms since the epoch. */
-  blockedUntil(envelope: Stored): number;
-  /** In memory, and not delivered yet. */
+  /** In memory, and not delivered yet; the most important first. */
   waiting(): Stored[];
   /** To be sent like any other. */
   push(envelope: Stored): void;
-  drop(reason: DropReason, category: Category, quantity: number, numbers?: number[]): void;
+  /** It needs no sending any more. */
+  forget(envelope: Stored): void;
+  /** Send the next one that is allowed. */
+  pump(): void;
 }
 
 /** Sees to what could not be sent at once. */
 export interface Keeper {
-  /** It waits, and the page may end before it is sent. */
-  keep(envelope: Stored): void;
-  /** It was accepted, or refused for good. */
-  done(envelope: Stored): void;
-  /** It will not be sent: the server is told so. */
-  lost(envelope: Stored, reason: DropReason): void;
-  /** Too much waits in memory. */
-  full(): void;
-  /** Send what earlier pages left. */
-  drain(): void;
+  /** Whether it may be sent now. `last` when the page goes away: whether it may be too large for that. */
+  allows(envelope: Stored, last?: boolean): boolean;
+  /** The body, gzipped; undefined where that is not worth while, or cannot be done. */
+  zips(body: Blob): Promise<Blob | undefined>;
+  /** Told of each answer; true when the envelope is done with. */
+  heeds(envelope: Stored, response: Response): Promise<boolean>;
+  /** The network or the page is back: nothing is waited for any longer, and earlier pages' are sent. */
+  wakes(): void;
   /** Forget everything. */
   clear(): void;
 }

@@ -26,3 +26,13 @@ declare const process: {
   on(name: string, listener: (reason: unknown) => unknown): void;
   off(name: string, listener: (reason: unknown) => unknown): void;
 };
+declare module "node:buffer" {
+  export const Blob: { new (parts?: unknown[], options?: { type?: string }): Blob; prototype: Blob };
+  export type Blob = globalThis.Blob;
+}
+declare module "node:zlib" {
+  export function gzipSync(data: Uint8Array): Uint8Array;
+  export function gunzipSync(data: Uint8Array): { toString(): string };
+}
+declare const Buffer: { from(data: ArrayBuffer): Uint8Array; concat(parts: Uint8Array[]): Uint8Array };
+declare function setImmediate(work: (value: unknown) => void): void;

@@ -100,6 +100,21 @@ describe("fetch", () => {
     expect(client.events).toMatchObject([{ exceptions: [{ type: "NetworkError", value: `GET ${location.origin}/a timeout` }] }]);
   });
 
+  test("an abort with an error of the page's own is an abort; with a signal's timeout it is a timeout", async () => {
+    start();
+    const superseded = new AbortController();
+    superseded.abort(new Error("superseded"));
+    answer = () => Promise.reject(superseded.signal.reason as Error);
+    await expect(fetch("/a", { signal: superseded.signal })).rejects.toThrow("superseded");
+    expect(client.events).toEqual([]);
+    const late = new AbortController();
+    late.abort(new DOMException("signal timed out", "TimeoutError"));
+    answer = () => Promise.reject(late.signal.reason as Error);
+    await expect(fetch("/b", { signal: late.signal })).rejects.toThrow("timed out");
+    expect(client.events).toMatchObject([{ exceptions: [{ value: `GET ${location.origin}/b timeout` }] }]);
+    expect(client.hints[0]).toMatchObject({ originalException: late.signal.reason });
+  });
+
   test("a rejection with undefined is passed on as it is", async () => {
     start();
     answer = () => Promise.reject(undefined);

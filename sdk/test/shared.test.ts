@@ -52,7 +52,12 @@ describe("selectorOf", () => {
     root.innerHTML = "<p>text</p>";
     expect(selectorOf(root.querySelector("p")?.firstChild)).toBe("html > body > my-cart > p");
     expect(selectorOf(document)).toBe("Document");
-    expect(selectorOf(null)).toBe("Null");
+    expect(selectorOf(null)).toBe("null");
+  });
+
+  test("a form whose fields are called like properties is named all the same", () => {
+    document.body.innerHTML = `<form class="pay"><input name="id"><b>1</b></form>`;
+    expect(selectorOf(document.querySelector("b"))).toBe("html > body > form.pay > b");
   });
 
   test("svg elements have classes too, and long names are cut", () => {

@@ -93,7 +93,23 @@ describe("web vitals", () => {
     report.get("INP")?.(metric("INP", 320, { navigationURL: first, attribution: { interactionTarget: "button.pay" } }));
     report.get("INP")?.(metric("INP", 48, { id: "v6-1795400470999-1", navigationURL: location.href }));
     emit("hide");
-    expect(measured().map(({ value, route }) => [value, route])).toEqual([[320, "/"], [48, undefined]]);
+    expect(measured().map(({ value, url }) => [value, url])).toEqual([[320, first], [48, undefined]]);
+  });
+
+  it("stay with the page that they began on, where the browser knows no soft navigations", () => {
+    stop = startVitals(client);
+    const first = client.page;
+    const cls = metric("CLS", 0.1) as { value: number };
+    report.get("CLS")?.(cls);
+    emit("leave", first);
+    for (const path of ["/two", "/three"]) {
+      history.pushState(null, "", path);
+      emit("pageview", { ...first, id: path, started: first.started + 9, url: location.href });
+    }
+    cls.value = 0.3;
+    report.get("CLS")?.(cls);
+    emit("hide");
+    expect(measured()[1]).toMatchObject({ value: 0.3, replaces: true, url: first.url, started: first.started });
   });
 
   it("go to the client that came last, and to none after its end", () => {

@@ -220,3 +220,41 @@ async def test_resolving_is_undone_and_a_link_that_is_pointed_at_is_fetched_ahea
     await page.wait_for_url(f"**/issues/{number}")
     how = await page.evaluate("performance.getEntriesByType('navigation')[0].deliveryType")
     assert how == "navigational-prefetch"
+
+
+async def test_a_filter_from_a_menu_changes_a_page_in_place_and_more_samples_follow(
+    browser: Any, running: RunningAppliance, password: str
+) -> None:
+    page = await browser.new_page()
+    await sign_in(page, running.url, OWNER, password)
+    await page.goto(f"{running.url}{SHOP}/performance/metric?metric=LCP")
+    rows = page.locator("#rows tr[data-row]")
+    before = await rows.count()
+    await page.click("#more a")
+    await page.wait_for_selector(f"#rows tr:nth-child({before + 1})")
+    await page.click("summary:has-text('Route')")
+    await page.click(".sheet .item:has-text('/cart')")
+    await page.wait_for_selector(".filter-chips :text('route: /cart')")
+    assert "route=%2Fcart" in page.url
+    assert await page.locator("h1").count() == 1
+    await page.click(".filter-chips :text('Clear all')")
+    await page.wait_for_selector(".filter-chips", state="detached")
+    assert page.url.endswith("/performance/metric?metric=LCP")
+
+
+async def test_the_pages_about_visits_are_read_and_filtered_without_scripts(
+    browser: Any, running: RunningAppliance, password: str
+) -> None:
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await sign_in(page, running.url, OWNER, password)
+    await page.goto(f"{running.url}{SHOP}/sessions?period=7d")
+    await page.click("summary:has-text('Status')")
+    await page.click("text=Show all values")
+    await page.click(".values-page .item:has-text('errored')")
+    assert page.url.endswith("/sessions?period=7d&status=errored")
+    await page.locator("tr[data-row] a").first.click()
+    await page.locator(".happenings a").first.click()
+    assert "/events/" in page.url
+    await page.click("text=its trace")
+    assert await page.locator(".waterfall li").count() >= 5

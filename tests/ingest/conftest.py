@@ -150,7 +150,13 @@ def publish_projects(tmp_path: Path) -> Callable[[], None]:
 
 
 @pytest.fixture
-async def serve(tmp_path: Path, publish_projects: Callable[[], None]):
+def protocols() -> list[Protocol]:
+    """What the served role speaks; a file of tests may say otherwise."""
+    return [Plain()]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, publish_projects: Callable[[], None], protocols: list[Protocol]):
     """Start the role with a config of one's own; everything is stopped at the end."""
     async with contextlib.AsyncExitStack() as stack:
 
@@ -174,7 +180,7 @@ async def serve(tmp_path: Path, publish_projects: Callable[[], None]):
             )
             stack.push_async_callback(spool.close)
             app = IngestApp(
-                protocols=[Plain()],
+                protocols=protocols,
                 admission=AdmissionFile(tmp_path / "admission.json", clock),
                 spool=spool,
                 config=config or Ingest(requests_per_second=0, requests_per_second_per_address=0),

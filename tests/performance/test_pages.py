@@ -119,6 +119,21 @@ async def test_the_api_sums_up_by_route(client: Client) -> None:
     assert one.json()["items"][0]["samples"] == next(item["samples"] for item in items if item["route"] == "/cart")
 
 
+async def test_the_api_lists_single_samples(client: Client) -> None:
+    since = "since=2027-01-01T00:00:00Z"
+    first = (await client.get(f"/api/v1/projects/1/measurements?{since}&metric=CLS&limit=5")).json()
+    second = (
+        await client.get(f"/api/v1/projects/1/measurements?{since}&metric=CLS&limit=5&cursor={first['next']}")
+    ).json()
+    assert {one["metric"] for one in first["items"]} == {"CLS"}
+    assert not {one["id"] for one in first["items"]} & {one["id"] for one in second["items"]}
+    one = first["items"][0]
+    assert (one["unit"], one["attributes"]["loadState"]) == ("none", "complete")
+    mine = (await client.get(f"/api/v1/projects/1/measurements?{since}&session={one['session_id']}&limit=200")).json()
+    assert {sample["session_id"] for sample in mine["items"]} == {one["session_id"]}
+    assert {sample["metric"] for sample in mine["items"]} >= {"CLS", "LCP", "INP"}
+
+
 async def test_nobody_reads_the_measurements_of_a_foreign_project(store: MemoryStore) -> None:
     service = PerformanceService(store)
     where = EventFilter(project_ids=(1,), start=NOW - HOUR)

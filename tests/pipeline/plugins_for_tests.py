@@ -16,6 +16,7 @@ from appliance.model import (
     Kind,
     Measurement,
     Outcome,
+    PageView,
     Record,
     ReplaySegment,
     Session,
@@ -46,12 +47,16 @@ class LinesProtocol(Protocol):
         return Decoded(items=[_item(line, record) for line in lines])
 
 
-def _item(line: dict[str, object], record: Record) -> Item:
+def _item(line: dict[str, object], record: Record) -> Item:  # noqa: PLR0911 - one for each kind
     at = record.received_at
     identity = str(line["id"])
     match line.get("kind"):
         case "measurement":
-            return Measurement(id=identity, metric="LCP", value=float(str(line.get("value", 1))), timestamp=at)
+            revision = int(str(line.get("revision", 0)))
+            value = float(str(line.get("value", 1)))
+            return Measurement(id=identity, metric="LCP", value=value, timestamp=at, revision=revision)
+        case "page_view":
+            return PageView(id=identity, envelope_id=str(line.get("envelope", "")), timestamp=at, sequences=[1])
         case "session":
             return Session(id=identity, started=at, timestamp=at)
         case "span":

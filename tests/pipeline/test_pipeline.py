@@ -46,6 +46,33 @@ async def test_the_same_event_again_is_one_event_in_a_batch_and_across_batches(h
     assert (await house.counts())["duplicates"] == 4
 
 
+async def test_a_request_sent_again_adds_nothing_not_even_its_outcomes(house, event):
+    def request(envelope: str) -> list[dict[str, object]]:
+        view = event(9, kind="page_view", envelope=envelope)
+        return [event(1), event(2, kind="outcome", reason="before_send", quantity=3), view]
+
+    await house.send(*request("a" * 32))
+    await house.send(*request("a" * 32))
+    await house.drain(house.pipeline())
+    await house.send(*request("a" * 32))
+    await house.send(*request("b" * 32))  # another request of the same page view
+    await house.drain(house.pipeline())
+    views = house.store.tables["page_views"].values()
+    assert sorted((row.page_view_id, row.envelope_id) for row in views) == [(f"{9:032x}", n * 32) for n in "ab"]
+    assert len(house.store.tables["outcomes"]) == 2
+    assert await house.drops() == {("client", "before_send"): 6}
+    assert await house.issue_events() == 1
+
+
+async def test_each_value_that_takes_anothers_place_is_stored_once(house, event):
+    values = [event(5, kind="measurement", value=n, revision=n) for n in (0, 2, 1)]
+    await house.send(*values)
+    await house.send(*values[1:])
+    await house.drain(house.pipeline())
+    rows = house.store.tables["measurements"].values()
+    assert sorted((row.value, row.revision) for row in rows) == [(0.0, 0), (1.0, 1), (2.0, 2)]
+
+
 async def test_two_projects_may_use_the_same_event_id(house, event):
     await house.send(event(1), project_id=1)
     await house.send(event(1), project_id=2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.config import Sdk
 from appliance.ingest.admission import Origins
-from appliance.projects.addresses import addresses, parse_origins, snippets
+from appliance.projects.addresses import addresses, parse_origins, sdk_script, snippets
+from appliance.web.sdk_files import SdkBuild
 
 KEY = "d181e84c30582abf2a561892a2c2735a"
 
@@ -23,13 +25,41 @@ KEY = "d181e84c30582abf2a561892a2c2735a"
 def test_dsns_are_made_from_the_site(site: str, dsn: str, condev: str) -> None:
     found = addresses(site, 7, KEY)
     assert (found.dsn, found.condev_dsn) == (dsn, condev)
+    assert found.sdk_dsn == condev.replace("/tracking/", "/v2/")
+
+
+BUILD = SdkBuild(version="1.2.0-ab", files={}, integrity={"sdk.js": "sha384-abc"})
 
 
 def test_snippets_carry_the_dsn_as_a_literal() -> None:
     found = addresses("https://m.example.com", 7, KEY)
-    texts = [text for snippet in snippets(found) for _, text in snippet.steps]
+    texts = [text for snippet in snippets(found, sdk_script(found.sdk_dsn, Sdk(), BUILD)) for _, text in snippet.steps]
     assert any(f'dsn: "{found.dsn}"' in text for text in texts)
     assert found.condev_dsn in texts
+    dsn = f'data-dsn="https://m.example.com/v2/{KEY}"'
+    assert texts[0] == f'<script src="https://m.example.com/sdk.js" {dsn} defer></script>'
+    assert texts[1] == (
+        '<script src="https://m.example.com/sdk/1.2.0-ab/sdk.js" integrity="sha384-abc" crossorigin="anonymous" '
+        f"{dsn} defer></script>"
+    )
+    assert f'dsn: "https://m.example.com/v2/{KEY}"' in texts[2]
+
+
+def test_snippets_have_the_names_that_the_operator_chose_and_no_pinned_line_without_a_build() -> None:
+    found = addresses("https://h/mon", 7, KEY, "collect")
+    own = snippets(found, sdk_script(found.sdk_dsn, Sdk(script="shop.js", path="collect"), None))[0]
+    assert own.steps[0][1] == (
+        f'<script src="https://h/mon/shop.js" data-dsn="https://h/mon/collect/{KEY}" data-path="collect" defer></script>'
+    )
+    assert 'path: "collect"' in own.steps[1][1]
+    assert not any("integrity" in text for _, text in own.steps)
+
+
+def test_an_address_with_markup_in_it_stays_an_attribute() -> None:
+    found = addresses('https://h/"><script>', 7, KEY)
+    line = snippets(found, sdk_script(found.sdk_dsn, Sdk(), None))[0].steps[0][1]
+    assert line.count("<script") == 1
+    assert line.count('"') == 4
 
 
 @pytest.mark.parametrize(

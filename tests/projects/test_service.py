@@ -89,14 +89,18 @@ async def test_settings_are_saved_and_published(projects: ProjectService, admin:
             allowed_origins="https://Shop.example.com/\nhttps://*.example.com:8443",
             replay_enabled=False,
             requests_per_second="2,5",
-            settings='{"sample": 0.5}',
+            settings='{"sample": 0.5, "sample_rates": {"error": 0}, "replay": true}',
+            sample_rates={"replay": "5"},
+            ignore_errors="ResizeObserver loop",
         ),
     )
     assert saved.allowed_origins == ("https://shop.example.com", "https://*.example.com:8443")
     ingest = published(admission, project.id)
     assert ingest is not None
     assert ingest.origins == ["https://shop.example.com", "https://*.example.com:8443"]
-    assert (ingest.replay_enabled, ingest.requests_per_second, ingest.sdk) == (False, 2.5, {"sample": 0.5})
+    assert (ingest.replay_enabled, ingest.requests_per_second) == (False, 2.5)
+    # What the form has fields for comes from the fields alone.
+    assert ingest.sdk == {"sample": 0.5, "sample_rates": {"replay": 0.05}, "ignoreErrors": ["ResizeObserver loop"]}
 
 
 async def test_a_settings_form_says_all_that_is_wrong_and_changes_nothing(
@@ -107,9 +111,18 @@ async def test_a_settings_form_says_all_that_is_wrong_and_changes_nothing(
         await projects.change(
             admin,
             project.id,
-            change(name=" ", allowed_origins="shop.example.com", requests_per_second="many", settings="[1]"),
+            change(
+                name=" ",
+                allowed_origins="shop.example.com",
+                requests_per_second="many",
+                settings="[1]",
+                sample_rates={"error": "all"},
+                ignore_errors="x" * 301,
+            ),
         )
-    assert set(caught.value.errors) == {"name", "allowed_origins", "requests_per_second", "settings"}
+    assert set(caught.value.errors) == {
+        "name", "allowed_origins", "requests_per_second", "settings", "rate_error", "ignore_errors",
+    }  # fmt: skip
     assert (await projects.get(admin, project.id)).name == "Web shop"
 
 

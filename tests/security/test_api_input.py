@@ -135,6 +135,7 @@ def test_no_text_in_any_filter_breaks_a_list_or_a_page(site: Any, text: str, dat
                     f"/api/v1/projects/{b}/sessions",
                     ("environment", "user", "route", "since", "until", "cursor", "limit"),
                 ),
+                (f"/api/v1/projects/{b}/measurements", ("metric", "session", "route", "since", "until", "cursor")),
                 (f"/api/v1/projects/{b}/page-views", ("session", "route", "browser", "since", "cursor")),
                 (f"/api/v1/projects/{b}/spans", ("trace", "release", "since", "until", "cursor")),
                 (f"/api/v1/projects/{b}/outcomes", ("since", "until")),

@@ -95,7 +95,8 @@ async def test_sessions_of_a_user_a_route_a_release(client: Client) -> None:
     assert set(re.findall(r'title="(u-\d+): sessions', mine)) == {user[1]}
     assert f"user: {user[1]}" in mine
     crashed = await text(client, f"{BASE}?period=7d&status=crashed")
-    assert set(re.findall(r'<span class="tag \w*">(\w+)</span>', crashed.partition('id="rows"')[2])) == {"crashed"}
+    rows = crashed.partition('id="rows"')[2].partition("</table>")[0]
+    assert set(re.findall(r'<span class="tag \w*">(\w+)</span>', rows)) == {"crashed"}
     nothing = await text(client, f"{BASE}?release=none")
     assert "No session matches" in nothing
 
@@ -177,8 +178,21 @@ async def test_nobody_reads_the_sessions_of_a_foreign_project(store: MemoryStore
         service.page_views(STRANGER, where, Page()),
         service.counts(STRANGER, where),
         service.get(STRANGER, 1, hex_id(5000)),
-        service.detail(STRANGER, 1, hex_id(5000)),
+        service.detail(STRANGER, 1, hex_id(5000), NOW),
         service.values(STRANGER, where, "route"),
     ):
         with pytest.raises(NotFoundError):
             await call
+
+
+async def test_what_a_visit_that_goes_on_has_not_sent_yet_is_not_called_lost(
+    client: Client, store: MemoryStore
+) -> None:
+    here: dict[str, Any] = {"project_id": 3, "session_id": hex_id(2), "received_at": NOW}
+    view = page_view_row(1, timestamp=NOW - SECOND, last_sequence=9, sequences=[1, 2], envelope_id=hex_id(4), **here)
+    going_on = session_row(2, started=NOW - SECOND, timestamp=NOW, **here)
+    await store.write(Batch(batch_id=77, sessions=[going_on], page_views=[view]))
+    for path in ("/projects/docs/sessions", f"/projects/docs/sessions/{hex_id(2)}"):
+        shown = await text(client, path)
+        assert "not arrived yet" in shown
+        assert "never arrived" not in shown.replace("Reports that never arrived", "")

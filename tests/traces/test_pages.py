@@ -55,7 +55,7 @@ async def test_a_trace_is_a_waterfall_with_its_errors(client: Client, store: Mem
         Batch(batch_id=10, events=[event_row(4_001, trace_id=hex_id(403), title="Boom in it", timestamp=at + 1)])
     )
     shown = await text(client, f"{BASE}/{hex_id(403)}")
-    assert shown.count('<svg class="bar"') == 5
+    assert shown.count('<svg class="beam"') == 5
     assert "internal_error" in shown
     assert "http.response.status_code" in shown
     assert "Boom in it" in shown

@@ -12,11 +12,17 @@ document.getElementById("dashboard").href = config.dashboard;
 document.getElementById("dsn").textContent = config.dsn || "nowhere: give a DSN in the address, ?dsn=";
 showWire(config);
 showShelf();
-const condev = await loadSdk(config);
-showScenarios(condev, config);
-showFacts();
-envelopes.addEventListener("sent", showFacts);
-document.documentElement.dataset.ready = "yes"; // for tests: everything is there
+const condev = await loadSdk(config).catch(sayWhy);
+if (condev) {
+  showScenarios(condev, config);
+  showFacts();
+  envelopes.addEventListener("sent", showFacts);
+  document.documentElement.dataset.ready = "yes"; // for tests: everything is there
+}
+
+function sayWhy(problem) {
+  document.getElementById("weight").textContent = `${problem.message}. In a checkout: python hatch_build.py`;
+}
 
 function showFacts() {
   const loaded = performance.getEntriesByType("resource").filter(({ name }) => /\/sdk(\.js|\/)/.test(name));

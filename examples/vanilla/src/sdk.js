@@ -8,7 +8,7 @@ export async function loadConfig() {
   const answer = given.dsn ? undefined : await fetch("config.json");
   const served = answer?.ok ? await answer.json() : {};
   return {
-    dsn: given.dsn ?? served.condev_dsn ?? "",
+    dsn: given.dsn ?? served.dsn ?? "",
     script: given.script ?? served.script ?? scriptOf(given.dsn),
     release: query.get("release") ?? served.release ?? "example-shop@1.0.0",
     environment: query.get("environment") ?? served.environment ?? "production",

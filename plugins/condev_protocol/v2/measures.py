@@ -20,7 +20,7 @@ from appliance.decoding import (
     text,
     whole,
 )
-from appliance.model import MAX_LABEL, MAX_TITLE, Json, JsonObject, Measurement, Outcome, Span
+from appliance.model import MAX_LABEL, MAX_TITLE, MAX_URL, Json, JsonObject, Measurement, Outcome, Span
 
 from .envelope import Envelope, label, sequence_of
 
@@ -33,6 +33,8 @@ _DEPTH: Final = 6
 _OF_THE_PAGE: Final = frozenset({"LCP", "INP", "CLS", "FCP", "TTFB", "load"})
 _UNITS: Final = {"CLS": "none", "low_fps": "fps"}
 _RATINGS: Final = frozenset({"good", "needs-improvement", "poor"})
+_LATEST: Final = 2.0**42  # ms: the year 2109; beyond it a clock tells nothing
+_NUMBER_BITS: Final = 20  # of MAX_SEQUENCE
 _NO_WORD: Final = re.compile(r"[^a-z0-9_.:]+")
 
 
@@ -45,7 +47,8 @@ def decode_measurement(found: JsonObject, raw: bytes, place: int, envelope: Enve
     metric, value = label(found.get("metric")), number(found.get("value"))
     if not metric or value is None:
         raise UnreadableError("a measurement has a metric and a value")
-    at, sequence = envelope.time(found.get("at")), sequence_of(found.get("n"))
+    at = envelope.time(found.get("at"))
+    url = cut(text(found.get("url")), MAX_URL)  # of an earlier page of the tab
     said, rating = text(found.get("id")), line(found.get("rating")).replace("_", "-")
     return Measurement(
         # Two metrics may share an id; the values of one metric do on purpose.
@@ -54,10 +57,10 @@ def decode_measurement(found: JsonObject, raw: bytes, place: int, envelope: Enve
         else hash_id("condev2", envelope.project_id, envelope.id, place, raw),
         metric=metric,
         value=value,
-        timestamp=envelope.started if metric in _OF_THE_PAGE and envelope.started is not None else at,
+        timestamp=_dated(found, envelope) or at if metric in _OF_THE_PAGE else at,
         unit=label(found.get("unit")) or _UNITS.get(metric, "millisecond"),
         rating=rating if rating in _RATINGS else "",
-        url=envelope.url,
+        url=url or envelope.url,
         route=label(found.get("route")) or envelope.route,
         release=envelope.release,
         environment=envelope.environment,
@@ -67,8 +70,24 @@ def decode_measurement(found: JsonObject, raw: bytes, place: int, envelope: Enve
         session_id=envelope.session_id,
         page_view_id=envelope.page_view_id,
         attributes=_attributes(found.get("attributes")),
-        revision=max(1, sequence) if found.get("replaces") is True else 0,
+        revision=_revision(found, envelope) if found.get("replaces") is True else 0,
     )
+
+
+def _dated(found: JsonObject, envelope: Envelope) -> int | None:
+    """When the page began that the value belongs to, in µs: the envelope's, or the earlier one that the item names."""
+    started = parse_milliseconds(found.get("started"))
+    return envelope.started if started is None else envelope.clock.at(started)
+
+
+def _revision(found: JsonObject, envelope: Envelope) -> int:
+    """What was captured last counts: numbers begin at 1 in each page view, so the beginning of that comes first.
+
+    By the client's own clock, which does not change when the envelope is sent again.
+    """
+    started = number(envelope.page.get("started"))
+    milliseconds = int(min(max(0.0, started), _LATEST)) if started is not None else 0
+    return max(1, milliseconds << _NUMBER_BITS | sequence_of(found.get("n")))
 
 
 def decode_span(found: JsonObject, raw: bytes, place: int, envelope: Envelope) -> Span:

@@ -204,6 +204,7 @@ class _Reading:
             except TooLargeError:
                 self._unkept.add("too_large", "replay")
             except UnreadableError:
+                self._envelope.note(_number_of(stripped))  # it came: no gap, but one that is said
                 self._unkept.add("unreadable_item", "unknown")
             else:
                 if item is not None:

@@ -1,7 +1,6 @@
 /** Console calls as breadcrumbs, and on request as events. */
-import { isObject } from "../flat";
 import { all, patch, wants } from "../patch";
-import { kindOf } from "../selector";
+import { brief } from "../selector";
 import type { Integration } from "../types";
 
 const LEVELS = { debug: "debug", log: "info", info: "info", warn: "warning", error: "error" } as const;
@@ -41,7 +40,6 @@ export const consoleCalls: Integration = {
   },
 };
 
-/** Objects by their kind only: reading them could be slow, run the page's code, or find what must not leave the page. */
 function textOf(value: unknown): string {
-  return value instanceof Error ? `${value.name}: ${value.message}` : isObject(value) ? kindOf(value) : String(value);
+  return value instanceof Error ? `${value.name}: ${value.message}` : brief(value);
 }

@@ -4,7 +4,7 @@ import type { Data, Integration } from "../types";
 import { cleanUrl } from "../urls";
 
 const FRAMES = 50; // Chrome takes 10 by itself, which frameworks fill alone
-const HIDDEN = 'The browser hides errors of other origins\' scripts: add crossorigin="anonymous" to the element, CORS to its server';
+const HIDDEN = 'Hidden by the browser: needs crossorigin="anonymous" on the script, CORS on its server';
 
 export const errors: Integration = {
   name: "errors",
@@ -16,6 +16,7 @@ export const errors: Integration = {
 
     const onError = ({ error, message, filename, lineno, colno }: ErrorEvent): void => {
       if (!message && !error) return; // a resource: see resources.ts
+      if (/^ResizeObserver loop/.test(message)) return client.drop("ignored", "error"); // the browser will look again: no fault
       let extra: Data = {};
       if (!error && !filename && /^script error/i.test(message)) {
         if (explained) return client.drop("flood", "error");

@@ -13,8 +13,8 @@ const HEADER = "traceparent";
 interface Call {
   /** The header's value, where it may be sent. */
   trace: string | false;
-  /** `problem`: what there was instead of an answer: the error, or an XMLHttpRequest's event. */
-  end(status: number, problem?: unknown): void;
+  /** `problem`: what there was instead of an answer: the error, or an XMLHttpRequest's event. `stopped`: the page gave up. */
+  end(status: number, problem?: unknown, stopped?: boolean): void;
 }
 type Begin = (kind: "fetch" | "xhr", method: string, address: string) => Call | undefined;
 
@@ -40,9 +40,10 @@ function watcher(client: Client): Begin {
     const started = performance.now();
     return {
       trace: (origin === location.origin || matches(href, traceTargets)) && traceparent(client),
-      end: client.guard((status, problem) => {
+      end: client.guard((status, problem, stopped) => {
         const ms = Math.round(performance.now() - started);
-        const why = problem && (/abort|timeout/i.exec(String(problem))?.[0].toLowerCase() || "failed");
+        // A page may abort with an error of its own, and after a timeout.
+        const why = problem && (/abort|timeout/i.exec(String(problem) + (stopped ? " abort" : ""))?.[0].toLowerCase() || "failed");
         const aborted = why === "abort";
         const request = { method, url, status };
         if (why ? failed && !aborted && navigator.onLine : typeof failed === "function" ? failed(status) : failed && status >= 500) {
@@ -82,7 +83,7 @@ function patchFetch(client: Client, begin: Begin): Cleanup {
           return response;
         },
         (error: unknown) => {
-          call.end(0, error || "failed");
+          call.end(0, error || "failed", (init?.signal || request?.signal)?.aborted);
           throw error;
         },
       );

@@ -1,72 +1,159 @@
 /**
- * What could not be sent at once: kept on disk where there is one, sent later, and told of when it is given up.
+ * What is done when a request fails: when to try again, what is kept on disk until then, and what the server is told
+ * of what is given up.
  */
-import { categoryOf } from "../envelope";
+import { addressOf, categoryOf, TYPE } from "../envelope";
 import { newId } from "../ids";
 import type { Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
 import { openQueue } from "./queue";
 
-const MAX_WAITING = 250_000; // characters in memory, after there were twice as many
+const MAX_WAITING = 500_000; // characters in memory
+const FIRST_RETRY = 1000;
+const LAST_RETRY = 300_000;
+const RATE_LIMIT = 60; // seconds, when the server says no number
+const ALL = "all";
+const ZIP_FROM = 1500; // about one network packet; below it gzip saves no round trip
 
 export function keepFor(client: Client, sender: Sender): Keeper {
   const { offline } = client.options;
-  const queue = openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => keeper.lost(stored, reason));
+  const queue = offline === false ? undefined : openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => lose(stored, reason));
   const onDisk = new Set<string>();
+  const limits: Record<string, number> = {}; // category → when it may be sent again
+  let failures = 0;
+  let retryAt = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const keeper: Keeper = {
-    keep: client.guard(async (envelope): Promise<void> => {
-      if (onDisk.has(envelope.id) || offline === false) return;
-      onDisk.add(envelope.id);
-      if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
-    }),
+  const most = ({ numbers }: Stored): string => categoryOf(Object.keys(numbers)[0] as Item["type"]);
+  const limitedUntil = (envelope: Stored): number => Math.max(limits[most(envelope)] || 0, limits[ALL] || 0);
+  const blockedUntil = (envelope: Stored): number => Math.max(limitedUntil(envelope), retryAt);
 
-    done: client.guard(async ({ id }): Promise<void> => {
-      if (onDisk.delete(id)) await queue.delete(id);
-    }),
+  const keep = client.guard(async (envelope: Stored): Promise<void> => {
+    if (!queue || onDisk.has(envelope.id)) return;
+    onDisk.add(envelope.id);
+    if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
+  });
 
-    lost(envelope, reason) {
-      // What only tells of drops is not mourned in turn.
-      if (!("outcome" in envelope.numbers) || Object.keys(envelope.numbers).length > 1) sender.push(obituary(envelope, reason, client.now()));
-    },
-
-    full() {
-      const waiting = sender.waiting();
-      let size = waiting.reduce((sum, { body }) => sum + body.length, 0);
-      const errorsLast = [...waiting].sort((a, b) => Number("event" in a.numbers) - Number("event" in b.numbers));
-      for (const envelope of errorsLast) {
-        if (size <= MAX_WAITING) return;
-        size -= envelope.body.length;
-        waiting.splice(waiting.indexOf(envelope), 1);
-        // What is on disk is only forgotten here.
-        if (!onDisk.has(envelope.id)) keeper.lost(envelope, sender.blockedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
-      }
-    },
-
-    drain: client.guard((): Promise<void> | undefined => {
-      if (offline === false) return undefined;
-      return queue.drain(async (envelope) => {
-        if (sender.waiting().some(({ id }) => id === envelope.id)) return true; // this tab's own, which it tries by itself
-        if (sender.blockedUntil(envelope) > client.now()) return false;
-        onDisk.add(envelope.id);
-        return Boolean(await sender.post(envelope));
-      });
-    }),
-
-    clear: client.guard(() => queue.clear()),
+  /** Tells the server what will not come. What only tells of drops is not mourned in turn. */
+  const lose = (envelope: Stored, reason: DropReason): void => {
+    if (most(envelope) === "outcome") return;
+    const outcomes = outcomesOf(envelope, reason, client.now());
+    const [header = ""] = envelope.body.split("\n");
+    // Those of the present page view gather with all else that was dropped; an earlier one's need its header.
+    if (header.includes(client.page.id)) outcomes.forEach((one) => client.drop(one.reason, one.category, one.quantity, one.numbers));
+    else sender.push(obituary(envelope.id, header, outcomes, client.now()));
   };
-  return keeper;
+
+  const again = (): void => {
+    const next = Math.min(...sender.waiting().map(blockedUntil));
+    clearTimeout(timer);
+    if (next < Infinity) timer = setTimeout(client.guard(() => sender.pump()), Math.max(0, next - client.now()));
+  };
+
+  /** Bounds what waits in memory. What is on disk is only forgotten there. */
+  const shed = (): void => {
+    const waiting = sender.waiting();
+    let size = waiting.reduce((sum, { body }) => sum + body.length, 0);
+    // The least important are the last ones.
+    for (let at = waiting.length - 1; size > MAX_WAITING && at >= 0; at--) {
+      const envelope = waiting[at] as Stored;
+      if (most(envelope) === "outcome") continue;
+      size -= envelope.body.length;
+      waiting.splice(at, 1);
+      if (!onDisk.has(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
+    }
+  };
+
+  const drain = client.guard((): Promise<void> | undefined =>
+    queue?.drain(async (envelope) => {
+      if (sender.waiting().some(({ id }) => id === envelope.id)) return true; // this tab's own, which it tries by itself
+      if (blockedUntil(envelope) > client.now()) return false;
+      onDisk.add(envelope.id);
+      return Boolean(await sender.post(envelope));
+    }),
+  );
+
+  async function limit(response: Response): Promise<void> {
+    // The body says what the header does, which a server need not let scripts read.
+    const said = (await response.json().catch(() => ({}))) as { retry_after?: number; categories?: string[] };
+    const seconds = said.retry_after || Number(response.headers.get("Retry-After")) || RATE_LIMIT;
+    for (const name of said.categories?.[0] ? said.categories : [ALL]) limits[name] = client.now() + seconds * 1000;
+  }
+
+  /** Firefox had no keepalive until 2024. Whether a beacon arrives nobody hears. */
+  const beacon = (envelope: Stored): boolean => {
+    if ("keepalive" in Request.prototype || !navigator.sendBeacon(addressOf(client), new Blob([envelope.body], { type: TYPE }))) return false;
+    sender.forget(envelope);
+    return true;
+  };
+
+  return {
+    async zips(body) {
+      if (body.size < ZIP_FROM || typeof CompressionStream === "undefined") return undefined;
+      return new Response(body.stream().pipeThrough(new CompressionStream("gzip")), { headers: { "Content-Type": TYPE } }).blob();
+    },
+
+    allows(envelope, last) {
+      const allowed = blockedUntil(envelope) <= client.now();
+      if (last === undefined) {
+        if (!allowed) {
+          void keep(envelope);
+          shed();
+          again();
+        }
+        return allowed;
+      }
+      // The page goes, and nobody will be here to hear that it failed: an error is worth a second copy, which the server
+      // knows by its id; so is what may not fit.
+      if (!allowed || last || "event" in envelope.numbers) void keep(envelope);
+      return (allowed || (!onDisk.has(envelope.id) && limitedUntil(envelope) <= client.now())) && !beacon(envelope);
+    },
+
+    async heeds(envelope, response) {
+      const { ok, status } = response;
+      if (!ok) client.log("not accepted", status, envelope.id);
+      if (status === 429) {
+        await limit(response);
+        return false;
+      }
+      if (status > 499 || status === 408 || !status) {
+        retryAt = client.now() + Math.min(FIRST_RETRY * 2 ** failures++, LAST_RETRY) * (0.5 + Math.random());
+        return false;
+      }
+      if (!ok) lose(envelope, status === 413 ? "too_large" : "send_error");
+      if (onDisk.delete(envelope.id)) void client.guard(async () => queue?.delete(envelope.id))();
+      const recovered = ok && failures;
+      if (recovered) {
+        failures = retryAt = 0;
+        void drain();
+      }
+      return true;
+    },
+
+    wakes() {
+      retryAt = 0;
+      void drain();
+    },
+
+    clear: client.guard(() => {
+      clearTimeout(timer);
+      return queue?.clear();
+    }),
+  };
 }
 
-/** An envelope of the same page view that says what was not sent of it. */
-function obituary({ id: lostId, body, numbers }: Stored, reason: DropReason, at: number): Stored {
-  const [header = "", ...items] = body.split("\n");
+/** What was in it, and the drops that it told of. */
+function outcomesOf({ body, numbers }: Stored, reason: DropReason, at: number): OutcomeItem[] {
+  const told = body.split("\n").filter((line) => line.startsWith('{"type":"outcome"'));
+  const lost = Object.entries(numbers).filter(([type]) => type !== "outcome");
+  return [
+    ...told.map((line) => JSON.parse(line) as OutcomeItem),
+    ...lost.map(([type, given]): OutcomeItem => ({ type: "outcome", at, reason, category: categoryOf(type as Item["type"]), quantity: given.length, numbers: given })),
+  ];
+}
+
+/** An envelope of the same page view that says so. */
+function obituary(lost: string, header: string, outcomes: OutcomeItem[], at: number): Stored {
   const id = newId();
-  const lines = [header.replace(lostId, id).replace(/"has":\[[^\]]*\]/, '"has":["outcome"]')];
-  for (const [type, given] of Object.entries(numbers)) {
-    if (type === "outcome") continue;
-    const outcome: OutcomeItem = { type: "outcome", at, reason, category: categoryOf(type as Item["type"]), quantity: given.length, numbers: given };
-    lines.push(JSON.stringify(outcome));
-  }
-  lines.push(...items.filter((item) => item.startsWith('{"type":"outcome"')));
-  return { id, at, body: lines.join("\n"), numbers: { outcome: [] } };
+  const own = header.replace(lost, id).replace(/"has":\[[^\]]*\]/, '"has":["outcome"]');
+  return { id, at, body: [own, ...outcomes.map((one) => JSON.stringify(one))].join("\n"), numbers: { outcome: [] } };
 }

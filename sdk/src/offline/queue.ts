@@ -47,7 +47,7 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
       const all = store.getAll() as IDBRequest<Stored[]>;
       all.onsuccess = () => {
         size = all.result.reduce((sum, { body }) => sum + body.length, 0);
-        for (const stored of all.result.sort((a, b) => Number("event" in a.numbers) - Number("event" in b.numbers) || a.at - b.at)) {
+        for (const stored of all.result.sort((a, b) => worth(a) - worth(b) || a.at - b.at)) {
           const reason = Date.now() - stored.at > maxAge ? "too_old" : size > maxBytes ? "queue_overflow" : "";
           if (!reason) {
             kept.push(stored);
@@ -89,6 +89,9 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
     },
   };
 }
+
+/** Errors, and what tells of drops, which is small, stay the longest. */
+const worth = ({ numbers }: Stored): number => ("event" in numbers ? 2 : "outcome" in numbers ? 1 : 0);
 
 function open(name: string): Promise<IDBDatabase | undefined> {
   return new Promise((resolve) => {

@@ -41,7 +41,7 @@ export function startReplay(client: Client, mode: "session" | "buffer"): Cleanup
     for (const end of ends) end();
     recorder?.stop();
     sink?.end();
-    client.replayId = undefined;
+    sink = client.replayId = undefined;
   });
 
   function giveUp(reason: string): void {
@@ -87,7 +87,8 @@ export function startReplay(client: Client, mode: "session" | "buffer"): Cleanup
 
   function onEvent(event: EventItem): void {
     const wrong = event.level === "error" || event.level === "fatal" || event.kind === "white_screen";
-    if (!sink && wrong && mode === "buffer" && !buffer.isEmpty()) {
+    const first = !sink && wrong && mode === "buffer" && !buffer.isEmpty();
+    if (first) {
       keepBuffer("buffer");
       const began = client.now();
       let until = began + AFTER_ERROR;
@@ -107,6 +108,7 @@ export function startReplay(client: Client, mode: "session" | "buffer"): Cleanup
     if (!sink) return;
     event.replay_id = sink.id;
     if (wrong && event.id) sink.error(event.id);
+    if (first) sink.flush(); // what led to it is safe, whatever it does to the page
   }
 
   ends.push(
@@ -131,6 +133,11 @@ export function startReplay(client: Client, mode: "session" | "buffer"): Cleanup
         open("session", kept);
       }
       recorder?.picture();
+    }),
+    client.on("settings", ({ replay }) => {
+      if (replay !== false) return;
+      sink?.discard(); // switched off: not even what was gathered before that was known
+      stop();
     }),
     client.on("close", stop),
     watchSlow(giveUp),

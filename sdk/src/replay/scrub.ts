@@ -53,6 +53,7 @@ export function scrub({ data }: Found, masks: Masks, nodeOf: (id: number) => Nod
   function attributes(found: Attributes, id: number): void {
     for (const [name, value] of Object.entries(found)) {
       if (GONE.test(name)) delete found[name];
+      else if (name === "_cssText") found[name] = styles(String(value));
       else if (name === "style") found[name] = JSON.parse(styles(JSON.stringify(value)));
       else if (typeof value !== "string") continue;
       else if (ADDRESS.test(name)) found[name] = address(value);
@@ -83,5 +84,5 @@ export function scrub({ data }: Found, masks: Masks, nodeOf: (id: number) => Nod
 
 const address = (url: string): string => (/^data:image\//i.test(url) && url.length < MAX_IMAGE ? url : cleanUrl(url));
 
-/** Of JSON: a text, or what changed of it. */
+/** Of a style sheet; or of JSON, where a style may be a text or what changed of it. */
 const styles = (json: string): string => json.replace(/url\((\\?["'])?([^)]*?)\1?\)/g, (_, _quote, url: string) => `url('${address(url)}')`);

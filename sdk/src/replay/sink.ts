@@ -21,6 +21,8 @@ export interface Sink {
   /** Go on where another page of the visit stopped. */
   resume(kept: Kept): void;
   kept(): Kept;
+  /** Forget what was gathered and is not on its way. */
+  discard(): void;
   end(): void;
 }
 
@@ -101,6 +103,10 @@ export function openSink(client: Client, options: ReplayOptions, type: "session"
       ({ next, size, started: begun } = kept);
     },
     kept: () => ({ id: from.id, next, size, started: begun }),
+    discard() {
+      parts = [];
+      pending.clear();
+    },
     end: () => flush(),
   };
 }

@@ -7,7 +7,7 @@
  */
 import { type MetricWithAttribution, onCLS, onFCP, onINP, onLCP, onTTFB } from "web-vitals/attribution";
 import { all } from "../patch";
-import type { Cleanup, Client, Data, Measurement } from "../types";
+import type { Cleanup, Client, Data, Measurement, Page } from "../types";
 import { address, rounded } from "./words";
 
 const SETTLED_MS = 10_000; // a tab that the system kills later has said this much
@@ -16,11 +16,10 @@ let receive: ((metric: MetricWithAttribution) => void) | undefined;
 
 export function startVitals(client: Client): Cleanup {
   const latest = new Map<string, MetricWithAttribution>(); // by name: known, and not sent
-  const sent = new WeakSet<MetricWithAttribution>();
-  const routeOf = (): string => page.route ?? new URL(page.url).pathname;
+  const sent = new WeakMap<MetricWithAttribution, Page>(); // the page that it belongs to
   let { page } = client;
   let { href } = location;
-  let before: [href: string, route: string] | undefined; // of the page before this one
+  let before = { page, href }; // the page before this one
 
   const send = (metric: MetricWithAttribution): void => {
     const { id, name, value, rating, navigationType, navigationURL } = metric;
@@ -45,9 +44,15 @@ export function startVitals(client: Client): Cleanup {
       }
     }
     // The click that changes the route belongs to the page where it was made, and is known when that has gone.
-    if (before && before[0] === navigationURL) item.route = before[1];
-    if (sent.has(metric)) item.replaces = true;
-    sent.add(metric);
+    const earlier = sent.get(metric);
+    const home = earlier ?? (before.href === navigationURL ? before.page : page);
+    if (home !== page) {
+      item.started = home.started;
+      item.url = home.url;
+      if (home.route) item.route = home.route;
+    }
+    if (earlier) item.replaces = true;
+    sent.set(metric, home);
     latest.delete(name);
     client.capture(item);
   };
@@ -75,7 +80,7 @@ export function startVitals(client: Client): Cleanup {
     client.on("leave", deliver),
     client.on("hide", deliver),
     client.on("pageview", (next) => {
-      before = [href, routeOf()];
+      before = { page, href };
       page = next;
       href = location.href;
     }),

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, override
+from typing import Any, TypeVar
 
 from appliance.testing.running import Owner, RunningAppliance
 
 HERE = Path(__file__).parent
 MARK = "<!-- sdk -->"  # where a page wants the SDK
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript"}
+T = TypeVar("T")
 DEADLINE = 90  # seconds for the pipeline, on a machine that does other things, too
 
 
@@ -65,7 +66,6 @@ def world(folder: Path) -> Iterator[World]:
             self.end_headers()
             self.wfile.write((text or "").replace(MARK, made[0].tag(path)).encode())
 
-        @override
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
@@ -76,8 +76,8 @@ def world(folder: Path) -> Iterator[World]:
         server.shutdown()
 
 
-async def until[T](look: Callable[[], T | None], what: str) -> T:
-    """What the look gives, once it gives something; fails with `what` after the deadline."""
+async def until(look: Callable[[], T | None], what: Callable[[], object]) -> T:
+    """What the look gives, once it gives something; fails after the deadline, with what is missing."""
     try:
         async with asyncio.timeout(DEADLINE):
             while True:
@@ -86,7 +86,7 @@ async def until[T](look: Callable[[], T | None], what: str) -> T:
                     return found
                 await asyncio.sleep(0.25)
     except TimeoutError:
-        raise AssertionError(f"waited for {what}") from None
+        raise AssertionError(f"waited for {what()}") from None
 
 
 def _dashed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""White screens in Chromium against the running appliance: what it says of pages that show something, and of white ones.
+"""White screens in Chromium against the running appliance: pages that show something, and white ones.
 
 All pages are open at once, each with the SDK as one script element; what is asserted is what the API and the dashboard
 show of them.
@@ -62,7 +62,7 @@ def report(pages: World, issue: dict[str, Any]) -> dict[str, Any]:
     """What the SDK said of the white screen."""
     [event] = pages.running.get(f"/api/v1/issues/{issue['id']}/events", pages.owner.token)["items"]
     found = pages.running.get(f"/api/v1/events/{event['id']}", pages.owner.token)
-    return found["contexts"]["white_screen"]
+    return found["event"]["contexts"]["white_screen"]
 
 
 async def open_all(browser: Browser, pages: World, paths: list[str]) -> dict[str, Page]:
@@ -81,7 +81,7 @@ async def open_all(browser: Browser, pages: World, paths: list[str]) -> dict[str
 async def test_every_white_page_is_reported_once_and_none_that_shows_something(browser: Browser, pages: World) -> None:
     shown = await open_all(browser, pages, SHOWS)
     await open_all(browser, pages, list(WHITE))
-    found = await until(lambda: (now := white_screens(pages)) if len(now) >= len(WHITE) else None, f"{len(WHITE)} white screens")
+    await until(lambda: set(WHITE) <= set(white_screens(pages)), lambda: set(WHITE) - set(white_screens(pages)))
     # The pages that show something were opened before, so that their last look is over. Each says now that it is well.
     for path, page in shown.items():
         seen = await page.evaluate("condev.checkWhiteScreen()?.reason")
@@ -92,7 +92,7 @@ async def test_every_white_page_is_reported_once_and_none_that_shows_something(b
             one["title"].startswith("This page shows") and one["event_count"] == len(shown)
             for one in pages.get("issues?limit=100&state=all")["items"]
         ),
-        "the last word of each page",
+        lambda: "the last word of each page",
     )
     found = white_screens(pages)
     assert sorted(found) == sorted(WHITE)
@@ -107,10 +107,12 @@ async def test_every_white_page_is_reported_once_and_none_that_shows_something(b
     assert said["white/stuck_skeleton.html"]["waiting"].endswith("div.skeleton")
     [error] = said["white/removed_after_error.html"]["last_errors"]
     assert (error["type"], error["value"]) == ("TypeError", "cart is undefined")
-    assert any("bundle-of-an-older-release.js" in one["url"] for one in said["white/script_failed.html"]["failed_resources"])
+    assert any(
+        "bundle-of-an-older-release.js" in one["url"] for one in said["white/script_failed.html"]["failed_resources"]
+    )
 
 
-async def test_a_white_screen_that_somebody_leaves_early_is_reported_with_its_error(browser: Browser, pages: World) -> None:
+async def test_a_white_page_that_somebody_leaves_is_reported_with_its_error(browser: Browser, pages: World) -> None:
     path = "white/left_early.html"
     pages.served[path] = (HERE / "white" / "removed_after_error.html").read_text("utf-8")
     # The second look would come after a minute: nobody waits for that.
@@ -120,7 +122,7 @@ async def test_a_white_screen_that_somebody_leaves_early_is_reported_with_its_er
     await page.wait_for_function("condev.checkWhiteScreen()?.reason === 'empty_root'")
     await page.wait_for_timeout(500)  # the round's first look
     await page.goto("about:blank")
-    issue = await until(lambda: white_screens(pages).get(path), "the white screen")
+    issue = await until(lambda: white_screens(pages).get(path), lambda: path)
     said = report(pages, issue)
     assert said["looks"] == 2
     assert said["last_errors"][0]["value"] == "cart is undefined"
@@ -132,7 +134,7 @@ async def test_the_dashboard_says_why_the_page_was_white(browser: Browser, pages
     pages.options[path] = {"whiteScreen": QUICK}
     page = await browser.new_page()
     await page.goto(pages.page(path))
-    issue = await until(lambda: white_screens(pages).get(path), "the white screen")
+    issue = await until(lambda: white_screens(pages).get(path), lambda: path)
     await page.goto(f"{pages.running.url}/sign-in")
     await page.fill("input[name=email]", Owner.EMAIL)
     await page.fill("input[type=password]", Owner.PASSWORD)

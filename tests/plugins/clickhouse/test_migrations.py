@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.hookspecs import EventFilter, EventStoreError, StoreUnavailableError
+from appliance.hookspecs import EventFilter, EventStoreError, Page, StoreUnavailableError
 from appliance.model import Batch
 from appliance.testing.clock import FakeClock
-from appliance.testing.rows import NOW, event_row
+from appliance.testing.rows import NOW, event_row, hex_id, page_view_row
 from condev_plugins.clickhouse.engine import Engine
 from condev_plugins.clickhouse.migrations import applied_versions, migrate, set_disk_reserve
 from condev_plugins.clickhouse.schema import MIGRATIONS, SCHEMA_VERSION, Migration
@@ -73,6 +73,32 @@ async def test_a_log_of_migrations_from_before_it_knew_readers_is_widened(engine
     await engine.maintain("as it was", f"INSERT INTO schema_migrations VALUES ({SCHEMA_VERSION + 1}, 'x', now64(6))")
     with pytest.raises(EventStoreError, match="cannot read"):
         await migrate(engine, NOW, MIGRATIONS)
+
+
+async def test_rows_of_the_first_schema_are_read_after_the_second_and_its_program_still_writes(tmp_path: Path) -> None:
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.engine.start()
+    await migrate(store.engine, NOW, MIGRATIONS[:1])
+    await store.engine.maintain("as it was", _OLD_VIEW.format(id="old"))
+    await store.engine.stop()
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.open()
+    try:
+        await store.engine.maintain("as an older program does", _OLD_VIEW.format(id="later"))
+        await store.write(Batch(batch_id=9, page_views=[page_view_row(0, last_sequence=2, sequences=[1])]))
+        found, _ = await store.page_views(EventFilter(project_ids=(1,)), Page())
+        assert {one.page_view_id: (one.last_sequence, one.missing) for one in found} == {
+            "old": (3, 3), "later": (3, 3), hex_id(1): (2, 1),
+        }  # fmt: skip
+        assert await migrate(store.engine, NOW, MIGRATIONS[:1]) == SCHEMA_VERSION
+    finally:
+        await store.close()
+
+
+_OLD_VIEW = (
+    "INSERT INTO page_views (project_id, page_view_id, timestamp, received_at, last_sequence, batch_id, ordinal) "
+    f"SELECT 1, '{{id}}', fromUnixTimestamp64Micro({NOW}, 'UTC'), fromUnixTimestamp64Micro({NOW}, 'UTC'), 3, 1, 1"
+)
 
 
 def test_the_schema_is_known_without_opening_the_store(tmp_path: Path) -> None:

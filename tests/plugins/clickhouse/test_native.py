@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[str, Sequence[object]]] = {
     "labels": ("LowCardinality(String)", LABELS),
     "many_labels": ("LowCardinality(String)", [str(n) for n in range(70_000)]),
     "list": ("Array(String)", [[], ["a", "b" * 200], [], ["ü"]]),
+    "numbers": ("Array(UInt32)", [[], [1, 2, 2**32 - 1], [], [7]]),
     "no_lists": ("Array(String)", [[], []]),
     "map": ("Map(LowCardinality(String), String)", [{}, {"a": "1", "b": ""}, {"a": "x" * 300}, {}]),
     "no_maps": ("Map(LowCardinality(String), String)", [{}, {}]),

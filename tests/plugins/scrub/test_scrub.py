@@ -270,7 +270,7 @@ def test_other_items_are_cleaned_too() -> None:
     url = f"https://x.example/?token={SECRET}"
     span = Span(trace_id="1" * 32, span_id="2" * 16, start=1, end=2, name=url, url=url, attributes={
         "http.request.header.cookie": SECRET, "url": url, "user.email": "ann@example.com"})  # fmt: skip
-    page = PageView(id="3" * 32, timestamp=1, url=url, route=url, referrer=url)
+    page = PageView(id="3" * 32, timestamp=1, url=url, route=url, referrer=url, title=url)
     sample = Measurement(
         id="4" * 32, metric="LCP", value=1, timestamp=1, url=url, element=url, attributes={"password": SECRET}
     )

@@ -28,6 +28,12 @@ browser = _fixtures.browser
 installed = _fixtures.installed
 
 
+@pytest.fixture(scope="session")
+def installed_modules() -> Callable[[Path], Path]:
+    """Installs what a folder's lock names, once, and gives its node_modules."""
+    return installed  # type: ignore[no-any-return]
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Says nothing."""
 
@@ -59,7 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         (root / "node_modules" / "@condev-monitor").mkdir(parents=True)
         (root / "node_modules" / "@condev-monitor" / "browser").symlink_to(SDK)
         if alias:
-            rename(app, alias)
+            rename(app, {name: str(modules / other) for name, other in alias.items()})
         _run_vite(app, modules)
         server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(app / "dist")))
         servers.append(server)
@@ -73,7 +79,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
 
 
 def rename(app: Path, alias: dict[str, str]) -> None:
-    """Let the build take other packages in the place of some."""
+    """Let the build take other packages, by their folders, in the place of some."""
     config = app / "vite.config.js"
     lines = ", ".join(f'"{name}": "{other}"' for name, other in alias.items())
     text = config.read_text()

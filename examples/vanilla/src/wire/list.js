@@ -9,9 +9,11 @@ export function showWire(config) {
   const totals = () => {
     const items = entries.reduce((sum, entry) => sum + entry.items.length, 0);
     const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    document.getElementById("totals").textContent = entries.length
+    const words = entries.length
       ? `${items} ${items === 1 ? "thing" : "things"} in ${entries.length} ${entries.length === 1 ? "request" : "requests"}, ${(bytes / 1000).toFixed(1)} kB`
       : "nothing yet";
+    document.getElementById("totals").textContent = words;
+    document.getElementById("peek").textContent = `Sent: ${words} ↓`;
   };
   list.append(...entries.map((entry) => row(entry, config, true)));
   totals();
@@ -39,7 +41,7 @@ function row(entry, config, isEarlier) {
     const thing = element("li");
     const link = element("a", "", wordsOf(one));
     link.href = linkOf(one, entry.header, config);
-    thing.append(element("span", `kind ${one.type}`, kindOf(one)), link);
+    thing.append(element("span", `kind ${classOf(one)}`, kindOf(one)), link);
     things.append(thing);
   }
   const details = element("details");
@@ -52,6 +54,12 @@ function row(entry, config, isEarlier) {
   details.append(summary, code);
   item.append(head, things, details);
   return item;
+}
+
+/** What is a fault is red: an order that was placed is none. */
+function classOf({ type, kind, level }) {
+  if (type !== "event") return type;
+  return level === "info" || kind === "custom" || kind === "feedback" ? "fact" : "error";
 }
 
 const LONG = 2000;

@@ -1,4 +1,7 @@
-"""The React example in a real browser, with React 19 and 18: what breaks arrives once, with the component stack."""
+"""Pages of React 19, React 18 and Vue in a real browser: what breaks arrives once, with the components it came through.
+
+One file, because one appliance serves them all.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from playwright.async_api import expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "react"
+VUE = Path(__file__).parent / "vue"
 VERSIONS = {19: None, 18: {"react": "react18", "react-dom": "react-dom18"}}
 DEADLINE = 30
 
@@ -35,23 +39,27 @@ async def page(
     await tab.close()
 
 
-async def event_of(monitor: Any, words: str, seen: int = 0) -> dict[str, Any]:
-    """The newest event of the issue with these words in its title, once there are more than `seen` of them."""
+async def event_of(monitor: Any, words: str, seen: int) -> dict[str, Any]:
+    """The newest event with these words in its issue's title, once there are more than `seen` of them."""
     running, owner = monitor
     async with asyncio.timeout(DEADLINE):
-        while True:
-            found = running.get(f"/api/v1/projects/{owner.project_id}/issues", owner.token)["items"]
-            for issue in found:
-                if words in issue["title"] and issue["event_count"] > seen:
-                    event = running.get(f"/api/v1/issues/{issue['id']}/events?limit=1", owner.token)["items"][0]
-                    return {**running.get(f"/api/v1/events/{event['id']}", owner.token), "count": issue["event_count"]}
+        while count_of(monitor, words) <= seen:
             await asyncio.sleep(0.2)
+    newest = issues_with(monitor, words)[0]["id"]  # the list begins with what was seen last
+    event = running.get(f"/api/v1/issues/{newest}/events?limit=1", owner.token)["items"][0]
+    return running.get(f"/api/v1/events/{event['id']}", owner.token)
+
+
+def issues_with(monitor: Any, words: str) -> list[dict[str, Any]]:
+    """Another version of React is another stack, and so another issue."""
+    running, owner = monitor
+    found = running.get(f"/api/v1/projects/{owner.project_id}/issues", owner.token)["items"]
+    return [issue for issue in found if words in issue["title"]]
 
 
 def count_of(monitor: Any, words: str) -> int:
-    running, owner = monitor
-    found = running.get(f"/api/v1/projects/{owner.project_id}/issues", owner.token)["items"]
-    return sum(issue["event_count"] for issue in found if words in issue["title"])
+    """How often it was seen so far."""
+    return sum(issue["event_count"] for issue in issues_with(monitor, words))
 
 
 def components(event: dict[str, Any]) -> list[str]:
@@ -95,3 +103,22 @@ async def test_what_no_boundary_caught_is_reported_once(page: Any, monitor: Any)
     # Its neighbours were sent with it: were it there twice, it would be there twice now.
     await page.close()
     assert count_of(monitor, "lost itself") == seen + 1
+
+
+async def test_an_error_of_a_vue_component_arrives_with_its_components_and_route(
+    browser: Any, built: Callable[..., str], monitor: Any
+) -> None:
+    running, owner = monitor
+    page = await browser.new_page()
+    await page.goto(f"{built(VUE)}?dsn={running.url}/v2/{owner.key}")
+    await page.click("text=An order")
+    await page.click("text=Forget the price")
+    await expect(page.locator("#own")).to_have_text("own handler: no price in EUR")
+    event = (await event_of(monitor, "no price in EUR", 0))["event"]
+    vue = event["contexts"]["vue"]
+    assert vue["component"] == "PriceTag"
+    assert [line.strip() for line in vue["componentStack"].strip().splitlines()][:2] == ["at PriceTag", "at OrderPage"]
+    assert vue["props"] == {"currency": "EUR", "lines": "[object Array]"}
+    assert event["transaction"] == "/orders/:id"
+    assert event["exceptions"][-1]["mechanism"] == "vue"
+    assert count_of(monitor, "no price in EUR") == 1

@@ -1,0 +1,464 @@
+import { IDBFactory } from "fake-indexeddb";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import * as api from "../src/api";
+import { endpointOf, parseDsn } from "../src/dsn";
+import { init } from "../src/errors-only";
+import { newId } from "../src/ids";
+import { startSpan } from "../src/tracing";
+import type { Client, EventItem, Hint, Integration } from "../src/types";
+import { DSN, KEY, leave, page, pass, Server } from "./world";
+
+let server: Server;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  vi.stubGlobal("indexedDB", new IDBFactory());
+  localStorage.clear();
+  server = new Server();
+  server.install();
+});
+afterEach(async () => {
+  await api.close(0);
+  await leave();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+const events = (): EventItem[] => server.items.filter((item) => item.type === "event");
+const outcomes = (): unknown[] => server.items.flatMap((item) => (item.type === "outcome" ? [[item.reason, item.category, item.quantity]] : []));
+
+describe("a DSN", () => {
+  test.each([
+    [`https://${KEY}@monitor.example.com/7`, "https://monitor.example.com"],
+    [`https://${KEY}:secret@monitor.example.com/7/`, "https://monitor.example.com"],
+    [`http://${KEY}@localhost:8000/under/here/7`, "http://localhost:8000/under/here"],
+    [`https://monitor.example.com/tracking/${KEY}`, "https://monitor.example.com"],
+    [`https://monitor.example.com/dsn-api/tracking/${KEY}/`, "https://monitor.example.com/dsn-api"],
+    [`https://monitor.example.com/under/v2/${KEY}`, "https://monitor.example.com/under"],
+  ])("%s", (dsn, base) => {
+    expect(parseDsn(dsn)).toEqual({ key: KEY, base, endpoint: `${base}/v2/${KEY}` });
+  });
+
+  test("has the endpoint's name from the options where the server's is another", () => {
+    expect(endpointOf(DSN, "collect")).toBe(`https://monitor.example.com/collect/${KEY}`);
+  });
+
+  test.each(["", "monitor.example.com", "https://monitor.example.com/", "ftp://a@b.c/1", "javascript:alert(1)"])("is not %o", (dsn) => {
+    expect(parseDsn(dsn)).toBeUndefined();
+    expect(() => endpointOf(dsn)).toThrow(/is no DSN/);
+    const client = page({ dsn });
+    expect(client.captureException(new Error("into the void"))).toBe("");
+    expect(fetch).not.toHaveBeenCalled();
+  });
+});
+
+describe("an event", () => {
+  test("carries what was captured: the error is not lost", async () => {
+    const client = page({ release: "shop@1", environment: "test", dist: "7", user: { id: 42 }, tags: { plan: "free" } });
+    client.addBreadcrumb({ category: "cart", message: "two apples" });
+    client.setTag("page", "cart");
+    client.setContext("cart", { items: 2 });
+    const id = client.captureException(new TypeError("x is not a function"), { tags: { where: "checkout" }, extra: { step: 3 }, level: "warning" });
+    await pass(1);
+    expect(events()).toHaveLength(1);
+    expect(events()[0]).toMatchObject({
+      id,
+      kind: "error",
+      level: "warning",
+      url: "https://shop.example.com/cart?coupon=*",
+      user: { id: 42 },
+      tags: { plan: "free", page: "cart", where: "checkout" },
+      contexts: { cart: { items: 2 } },
+      extra: { step: 3 },
+      breadcrumbs: [{ category: "cart", message: "two apples", at: expect.any(Number) as number }],
+      trace_id: client.page.traceId,
+      exceptions: [{ type: "TypeError", value: "x is not a function", handled: true, stack: expect.stringContaining("client.test.ts") as string }],
+    });
+    expect(server.sent[0]?.header).toMatchObject({ release: "shop@1", environment: "test", dist: "7", user: { id: 42 }, viewport: [1024, 768], language: "en-US" });
+  });
+
+  test("keeps what was true when it was captured", async () => {
+    const client = page();
+    client.setUser({ id: 1 });
+    client.captureMessage("of one");
+    client.setUser({ id: 2 });
+    client.setTag("late", true);
+    client.captureMessage("of two");
+    await pass(1);
+    expect(events().map(({ message, user, tags }) => [message, user?.id, tags])).toEqual([
+      ["of one", 1, {}],
+      ["of two", 2, { late: true }],
+    ]);
+  });
+
+  test("may hold what JSON cannot say", async () => {
+    const circle: Record<string, unknown> = { name: "circle", big: 12n, node: document.body };
+    circle["self"] = circle;
+    page().captureException(new Error("x"), { extra: { circle, deep: Array.from({ length: 1500 }, () => ({})) } });
+    await pass(1);
+    expect(events()[0]?.extra?.["circle"]).toMatchObject({ name: "circle", big: "12", self: "[object Object]" });
+    expect(JSON.stringify(events()[0]).length).toBeLessThan(90_000);
+  });
+
+  test("whose data throw when they are read comes without them", async () => {
+    const trap = {
+      get secret(): string {
+        throw new Error("not for you");
+      },
+    };
+    page().captureException(new Error("x"), { extra: { trap } });
+    await pass(1);
+    expect(events()[0]).toMatchObject({ exceptions: [{ value: "x" }], tags: { "condev.cut": "context" } });
+    expect(events()[0]).not.toHaveProperty("extra");
+  });
+
+  test("that is too large comes without its context", async () => {
+    page().captureException(new Error("x"), { extra: Object.fromEntries(Array.from({ length: 10 }, (_, index) => [index, "y".repeat(10_000)])) });
+    await pass(1);
+    expect(events()[0]).toMatchObject({ tags: { "condev.cut": "context" } });
+  });
+
+  test("that is too large all the same is a counted drop, and no gap", async () => {
+    const client = page();
+    client.captureEvent({ kind: "custom", message: "m".repeat(15_000), fingerprint: Array.from({ length: 4 }, () => "f".repeat(15_000)) });
+    await pass(10_000);
+    expect(events()).toEqual([]);
+    expect(outcomes()).toEqual([["too_large", "error", 1]]);
+    expect(server.accounted(client.page.id)).toEqual([1, 2]);
+  });
+
+  test("of one thrown thing is one, whoever reports it", async () => {
+    const client = page();
+    const error = new Error("boundary, then window");
+    expect(client.captureException(error)).toBe(client.captureException(error, { mechanism: "onerror", handled: false }));
+    client.captureException("a text");
+    client.captureException("a text");
+    await pass(1);
+    expect(events()).toHaveLength(3);
+  });
+
+  test("is seen by listeners before it is sent, who may add to it", async () => {
+    const client = page();
+    client.on("event", (event) => (event.replay_id = "r".repeat(32)));
+    const off = client.on("event", () => {
+      throw new Error("of a plugin");
+    });
+    client.captureMessage("one");
+    off();
+    client.captureMessage("two");
+    await pass(10_000);
+    expect(events().map(({ replay_id }) => replay_id)).toEqual(["r".repeat(32), "r".repeat(32)]);
+    expect(outcomes()).toEqual([["sdk_error", "error", 1]]);
+  });
+});
+
+describe("what the page does not want", () => {
+  const hints: Hint[] = [];
+  test("beforeSend changes or drops, before the event has a number", async () => {
+    const client = page({
+      beforeSend(event, hint) {
+        hints.push(hint);
+        return event.message === "drop" ? null : { ...event, message: "changed" };
+      },
+    });
+    client.captureMessage("drop");
+    client.captureMessage("keep");
+    await pass(10_000);
+    expect(events().map(({ message, n }) => [message, n])).toEqual([["changed", 2]]);
+    expect(outcomes()).toEqual([["before_send", "error", 1]]);
+  });
+
+  test("a beforeSend that throws sends nothing: it may be what keeps secrets back", async () => {
+    const client = page({
+      beforeSend() {
+        throw new Error("of the page");
+      },
+    });
+    expect(() => client.captureMessage("secret")).not.toThrow();
+    await pass(10_000);
+    expect(events()).toEqual([]);
+    expect(outcomes()).toContainEqual(["before_send", "error", 1]);
+  });
+
+  test("ignoreErrors, by the page's options and the server's settings", async () => {
+    server.settings = { ignoreErrors: ["of the server"] };
+    const client = page({ ignoreErrors: ["ResizeObserver", /^TypeError: Load failed$/] });
+    await pass(1);
+    await pass(1000);
+    client.captureException(new Error("ResizeObserver loop"));
+    client.captureException(new TypeError("Load failed"));
+    client.captureException(new TypeError("Load failed again"));
+    client.captureMessage("a word of the server's");
+    client.captureMessage("of the server");
+    await pass(10_000);
+    expect(events().map(({ exceptions, message }) => exceptions?.[0]?.value || message)).toEqual(["Load failed again", "a word of the server's"].slice(0, 1));
+    expect(outcomes()).toEqual([["ignored", "error", 4]]);
+  });
+
+  test.each([
+    [{ denyUrls: ["cdn.ads.com"] }, ["own", "unknown"]],
+    [{ allowUrls: [/^https:\/\/shop\./] }, ["own", "unknown"]],
+  ])("errors of other scripts, by %o", async (options, left) => {
+    const client = page(options);
+    const thrown = (name: string, file: string): Error => Object.assign(new Error(name), { stack: file && `Error: ${name}\n    at f (${file}:3:7)\n    at https://shop.example.com/a.js:1:1` });
+    client.captureException(thrown("own", "https://shop.example.com/app.js"));
+    client.captureException(thrown("foreign", "https://cdn.ads.com/track.js"));
+    client.captureException(thrown("unknown", ""));
+    await pass(1);
+    expect(events().map(({ exceptions }) => exceptions?.[0]?.value)).toEqual(left);
+  });
+
+  test("sampling: errors one by one, the rest by page view; all of it counted", async () => {
+    const random = vi.spyOn(Math, "random");
+    const client = page({ sampleRates: { error: 0.5, measurement: 0, span: 0 } });
+    for (const [value, name] of [[0.4, "in"], [0.6, "out"]] as const) {
+      random.mockReturnValue(value);
+      client.captureMessage(name);
+    }
+    for (let index = 0; index < 3; index++) client.capture({ type: "measurement", metric: "LCP", value: 1 });
+    await pass(10_000);
+    expect(events().map(({ message }) => message)).toEqual(["in"]);
+    expect(outcomes()).toEqual([["sample_rate", "error", 1], ["sample_rate", "measurement", 3]]);
+    expect(server.accounted(client.page.id)).toEqual([1, 2]);
+  });
+});
+
+describe("consent", () => {
+  const storage = (): string[] => Object.keys(localStorage);
+
+  test("nothing is read, kept or sent before enable()", async () => {
+    const setup = vi.fn();
+    const client = page({ enabled: false }, [{ name: "mine", setup }]);
+    client.captureException(new Error("before"));
+    client.capture({ type: "measurement", metric: "LCP", value: 1 });
+    client.addBreadcrumb({ message: "before" });
+    await pass(10_000);
+    expect(setup).not.toHaveBeenCalled();
+    expect(fetch).not.toHaveBeenCalled();
+    expect(storage()).toEqual([]);
+    client.enable();
+    client.captureException(new Error("after"));
+    await pass(10_000);
+    expect(setup).toHaveBeenCalledOnce();
+    expect(events().map(({ exceptions, breadcrumbs }) => [exceptions?.[0]?.value, breadcrumbs])).toEqual([["after", []]]);
+  });
+
+  test("disable() ends it, drops what was gathered, and forgets what was stored", async () => {
+    const end = vi.fn();
+    const client = page({}, [{ name: "mine", setup: () => end }]);
+    await pass(10_000);
+    const before = server.sent.length;
+    expect(storage().length).toBeGreaterThan(0);
+    client.captureMessage("gathered");
+    client.disable();
+    client.captureMessage("later");
+    await pass(10_000);
+    expect(end).toHaveBeenCalledOnce();
+    expect(server.sent).toHaveLength(before);
+    expect(storage()).toEqual([]);
+    client.enable();
+    client.captureMessage("again");
+    await pass(10_000);
+    expect(events().map(({ message }) => message)).toEqual(["again"]);
+  });
+
+  test.each([
+    ["doNotTrack", "1", { respectDoNotTrack: true }],
+    ["globalPrivacyControl", true, { respectGlobalPrivacyControl: true }],
+  ])("%s is heeded on request, and a consent stands above it", async (name, value, option) => {
+    Object.defineProperty(navigator, name, { value, configurable: true });
+    page(option).captureMessage("objected");
+    page().captureMessage("not asked to heed it");
+    const client = page(option);
+    client.enable();
+    client.captureMessage("consented");
+    await pass(10_000);
+    Reflect.deleteProperty(navigator, name);
+    expect(events().map(({ message }) => message).sort()).toEqual(["consented", "not asked to heed it"]);
+  });
+});
+
+describe("a session", () => {
+  test("goes on over pages until half an hour without any", async () => {
+    const first = page();
+    const { id } = first.session;
+    await pass(29 * 60_000);
+    expect(page().session.id).toBe(id);
+    await pass(29 * 60_000);
+    const third = page();
+    expect(third.session.id).toBe(id);
+    await pass(31 * 60_000);
+    expect(page().session.id).not.toBe(id);
+  });
+
+  test("knows how it goes", async () => {
+    const client = page();
+    expect(client.session).toMatchObject({ status: "ok", errors: 0 });
+    client.captureException(new Error("handled"));
+    expect(client.session).toMatchObject({ status: "errored", errors: 1 });
+    client.captureException(new Error("not"), { handled: false });
+    client.captureException(new Error("handled again"));
+    expect(client.session).toMatchObject({ status: "crashed", errors: 3 });
+    client.captureMessage("no error");
+    await pass(1);
+    expect(server.sent[0]?.header["session"]).toMatchObject({ id: client.session.id, status: "crashed", errors: 3 });
+  });
+});
+
+describe("page views", () => {
+  test("begin with the page, and with each change of it", async () => {
+    const client = page({ routeName: () => "/cart" });
+    const seen: string[] = [];
+    client.on("leave", ({ id }) => seen.push(`leave ${id}`));
+    client.on("pageview", ({ id }) => seen.push(`view ${id}`));
+    const first = client.page.id;
+    expect(client.page).toMatchObject({ route: "/cart", sequence: 1 });
+    client.startPageView("https://shop.example.com/orders/1", "/orders/:id");
+    expect(seen).toEqual([`leave ${first}`, `view ${client.page.id}`]);
+    expect(client.page).toMatchObject({ sequence: 1, route: "/orders/:id" });
+    client.setRoute("/orders/:order");
+    client.captureMessage("here");
+    await pass(10_000);
+    expect(events()[0]).toMatchObject({ route: "/orders/:order", transaction: "/orders/:order", n: 2 });
+  });
+
+  test("are not told when the page does not want that", async () => {
+    page({ pageViews: false });
+    await pass(10_000);
+    expect(server.sent).toEqual([]);
+  });
+});
+
+describe("settings", () => {
+  test("are asked for once, kept for the next page, and stand above the page's options", async () => {
+    server.settings = { replay: true, sample_rates: { error: 0, replay: 1 }, ignoreErrors: ["x"] };
+    const client = page({ sampleRates: { error: 1 } });
+    const told = vi.fn();
+    client.on("settings", told);
+    expect(client.sampleRate("error")).toBe(1);
+    await pass(1);
+    await pass(1000);
+    const expected = { replay: true, sampleRates: { error: 0, replay: 1 }, ignoreErrors: ["x"] };
+    expect(told).toHaveBeenCalledExactlyOnceWith(expected);
+    expect(client.sampleRate("error")).toBe(0);
+    const next = page();
+    expect(next.settings).toEqual(expected);
+    await pass(2000);
+    const asked = (): number => vi.mocked(fetch).mock.calls.filter(([url]) => String(url).includes("app-config")).length;
+    expect(asked()).toBe(1);
+    expect(page({ dsn: `https://monitor.example.com/v2/${"c".repeat(32)}` }).settings).toEqual({});
+    await pass(2000);
+    expect(asked()).toBe(2);
+  });
+
+  test("are not asked for when the page does not want them", async () => {
+    page({ settings: false, pageViews: false });
+    await pass(10_000);
+    expect(fetch).not.toHaveBeenCalled();
+  });
+});
+
+describe("integrations", () => {
+  const mine = (name: string): Integration => ({ name, setup: vi.fn() });
+
+  test("are added, or chosen by a function; one that fails keeps no other from its place", async () => {
+    const [a, b] = [mine("a"), mine("b")];
+    const broken: Integration = {
+      name: "broken",
+      setup() {
+        throw new Error("of a plugin");
+      },
+    };
+    page({ integrations: [b] }, [broken, a]);
+    expect(a.setup).toHaveBeenCalledOnce();
+    expect(b.setup).toHaveBeenCalledOnce();
+    const [c, d] = [mine("c"), mine("d")];
+    page({ integrations: (defaults) => defaults.filter(({ name }) => name !== "c") }, [c, d]);
+    expect(c.setup).not.toHaveBeenCalled();
+    expect(d.setup).toHaveBeenCalledOnce();
+    await pass(10_000);
+    expect(outcomes()).toEqual([["sdk_error", "error", 1]]);
+  });
+
+  test("a guarded function throws nothing into the page, rejects nothing, and says so under debug alone", async () => {
+    const debug = vi.spyOn(console, "debug").mockImplementation(() => {});
+    const quiet = page();
+    expect(quiet.guard(() => JSON.parse("{") as unknown)()).toBeUndefined();
+    expect(await quiet.guard(() => Promise.reject(new Error("later")))()).toBeUndefined();
+    expect(debug).not.toHaveBeenCalled();
+    page({ debug: true }).guard(() => JSON.parse("{") as unknown)();
+    expect(debug).toHaveBeenCalled();
+  });
+
+  test("breadcrumbs are bounded, and the page may change or drop them", async () => {
+    const client = page({ breadcrumbs: { max: 3 }, beforeBreadcrumb: (crumb) => (crumb.message === "secret" ? null : { ...crumb, level: "info" }) });
+    for (const message of ["one", "two", "secret", "three", "four"]) client.addBreadcrumb({ message });
+    client.captureMessage("x");
+    await pass(1);
+    expect(events()[0]?.breadcrumbs?.map(({ message, level }) => [message, level])).toEqual([["two", "info"], ["three", "info"], ["four", "info"]]);
+  });
+});
+
+describe("the page's functions", () => {
+  test("do nothing before init, and never throw", async () => {
+    expect(api.captureException(new Error("x"))).toBe("");
+    expect(api.captureMessage("x")).toBe("");
+    expect(api.captureEvent({})).toBe("");
+    for (const call of [() => api.setUser({ id: 1 }), () => api.setTag("a", 1), () => api.setContext("a", {}), () => api.addBreadcrumb({}), () => api.setRoute("/"), api.enable, api.disable]) call();
+    const span = api.startSpan({ name: "nobody hears" });
+    expect(span.traceparent()).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    span.end();
+    expect(await api.flush()).toBe(true);
+    expect(await api.close()).toBe(true);
+    expect(fetch).not.toHaveBeenCalled();
+  });
+
+  test("are the client's after init, which is made once", async () => {
+    const client: Client = init({ dsn: DSN });
+    expect(init({ dsn: DSN })).toBe(client);
+    api.setUser({ id: 7 });
+    api.captureMessage("through the functions", "warning");
+    await pass(1);
+    expect(events()[0]).toMatchObject({ message: "through the functions", level: "warning", user: { id: 7 } });
+    expect(await api.close(0)).toBeDefined();
+    api.captureMessage("closed");
+    await pass(10_000);
+    expect(events()).toHaveLength(1);
+  });
+});
+
+describe("spans", () => {
+  test("are children of the active one, and events belong to it", async () => {
+    const client = page();
+    const outer = startSpan(client, { name: "checkout", op: "ui", attributes: { items: 2 } });
+    const inner = startSpan(client, { name: "pay" });
+    client.captureMessage("within");
+    inner.setStatus("error");
+    inner.setAttribute("method", "card");
+    inner.end();
+    inner.end();
+    expect(client.activeSpan).toBe(outer);
+    outer.end();
+    expect(client.activeSpan).toBeUndefined();
+    await pass(10_000);
+    const spans = server.items.filter((item) => item.type === "span");
+    expect(spans).toMatchObject([
+      { name: "pay", trace_id: client.page.traceId, parent_span_id: outer.spanId, is_segment: false, status: "error", attributes: { method: "card" } },
+      { name: "checkout", op: "ui", span_id: outer.spanId, is_segment: true, attributes: { items: 2 } },
+    ]);
+    expect(events()[0]).toMatchObject({ trace_id: client.page.traceId, span_id: inner.spanId });
+    expect(inner.traceparent()).toBe(`00-${client.page.traceId}-${inner.spanId}-01`);
+  });
+});
+
+describe("ids", () => {
+  test("are 32 hex digits that differ, with crypto and without", () => {
+    const made = new Set(Array.from({ length: 100 }, newId));
+    vi.stubGlobal("crypto", undefined);
+    for (let index = 0; index < 100; index++) made.add(newId());
+    vi.stubGlobal("crypto", {});
+    made.add(newId());
+    expect(made.size).toBe(201);
+    for (const id of made) expect(id).toMatch(/^[0-9a-f]{32}$/);
+  });
+});

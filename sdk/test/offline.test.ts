@@ -1,0 +1,263 @@
+import { IDBFactory } from "fake-indexeddb";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { openQueue } from "../src/offline/queue";
+import type { Client, Stored } from "../src/types";
+import { DSN, leave, page, pass, Server, turns, visibility } from "./world";
+
+const HOUR = 3_600_000;
+let server: Server;
+let failing: boolean;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  vi.stubGlobal("indexedDB", new IDBFactory());
+  localStorage.clear();
+  server = new Server();
+  server.install();
+  failing = true;
+  server.answer = () => (failing ? "down" : new Response("{}"));
+  vi.spyOn(Math, "random").mockReturnValue(0.5);
+});
+afterEach(async () => {
+  await leave();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+/** A page whose process ends: it does nothing any more, and says nothing. */
+function kill(client: Client): void {
+  client.flush = () => Promise.resolve(false);
+  vi.clearAllTimers();
+}
+
+const events = (): string[] => server.items.flatMap((item) => (item.type === "event" ? [item.exceptions?.at(-1)?.value || ""] : []));
+
+async function settled(options: Parameters<typeof page>[0] = {}): Promise<Client> {
+  const client = page(options);
+  await pass(1);
+  await pass(1000); // the keeper is there
+  return client;
+}
+
+describe("what could not be sent", () => {
+  test("is sent by the next page when this one was killed, once, as of its own page view", async () => {
+    const first = await settled();
+    first.captureException(new Error("of the killed page"));
+    await pass(100);
+    kill(first);
+    failing = false;
+    await settled();
+    await pass(6000);
+    expect(events()).toEqual(["of the killed page"]);
+    expect(server.accounted(first.page.id)).toEqual([1, 2]);
+    const sent = server.sent.length;
+    await settled();
+    await pass(6000);
+    expect(events()).toHaveLength(1);
+    expect(server.sent.length).toBe(sent + 1); // the third page's own view
+  });
+
+  test("is sent when the network is back after an hour, in order of capture", async () => {
+    const client = await settled();
+    for (let index = 0; index < 5; index++) {
+      client.captureException(new Error(`offline ${index}`));
+      await pass(60_000);
+    }
+    await pass(HOUR);
+    failing = false;
+    window.dispatchEvent(new Event("online"));
+    await pass(10_000);
+    expect(events()).toEqual([0, 1, 2, 3, 4].map((index) => `offline ${index}`));
+    expect(server.accounted(client.page.id)).toEqual([1, 2, 3, 4, 5, 6]);
+    const queue = openQueue(DSN, {}, () => {});
+    const left: Stored[] = [];
+    await queue.drain(async (stored) => (left.push(stored), true));
+    expect(left).toEqual([]);
+  });
+
+  test("at a page's end an error is kept, too: nobody hears whether its request arrives", async () => {
+    failing = false;
+    const first = await settled();
+    server.answer = () => "never";
+    first.captureException(new Error("last"));
+    visibility("hidden");
+    await turns();
+    kill(first);
+    expect(server.sent.at(-1)?.init.keepalive).toBe(true);
+    server.answer = () => new Response("{}");
+    visibility("visible");
+    await settled();
+    await pass(6000);
+    expect(events()).toEqual(["last"]);
+    const ids = server.sent.filter(({ items }) => items.some(({ type }) => type === "event")).map(({ header }) => header.id);
+    expect(new Set(ids).size).toBe(1); // the server knows the second copy by the envelope's id
+  });
+
+  test("goes to no other project: a queue is of one DSN", async () => {
+    const other = `https://monitor.example.com/v2/${"b".repeat(32)}`;
+    const first = await settled();
+    first.captureException(new Error("of project a"));
+    await pass(100);
+    kill(first);
+    failing = false;
+    server.sent.length = 0;
+    await settled({ dsn: other });
+    await pass(10_000);
+    expect(server.sent.map(({ url }) => url.split("?")[0])).toEqual([other]);
+    expect(events()).toEqual([]);
+    await settled();
+    await pass(10_000);
+    expect(events()).toEqual(["of project a"]);
+    expect([...server.taken.values()].find(({ items }) => items.some(({ type }) => type === "event"))?.url).toContain(DSN);
+  });
+
+  test("is dropped when it is too old, which is told as of its page view", async () => {
+    const first = await settled({ offline: { maxAge: HOUR } });
+    first.captureException(new Error("old"));
+    await pass(100);
+    kill(first);
+    failing = false;
+    vi.setSystemTime(Date.now() + 2 * HOUR);
+    await settled({ offline: { maxAge: HOUR } });
+    await pass(10_000);
+    expect(events()).toEqual([]);
+    expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "too_old", category: "error", quantity: 1, numbers: [2] }));
+    expect(server.accounted(first.page.id)).toEqual([1, 2]);
+  });
+
+  test("is bounded in bytes: what is less important goes first, which is told", async () => {
+    const first = await settled({ offline: { maxBytes: 40_000 } });
+    first.captureException(new Error("important"));
+    await pass(100);
+    for (let index = 0; index < 5; index++) {
+      first.capture({ type: "measurement", metric: "custom", value: index, attributes: { fill: "x".repeat(35_000) } });
+      await pass(400_000);
+    }
+    kill(first);
+    failing = false;
+    await settled();
+    await pass(20_000);
+    expect(events()).toEqual(["important"]);
+    expect(server.accounted(first.page.id)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "queue_overflow", category: "measurement" }));
+  });
+
+  test("in memory is bounded, too; without a disk its drops are told", async () => {
+    vi.stubGlobal("indexedDB", undefined);
+    const client = await settled();
+    client.captureException(new Error("important"));
+    for (let index = 0; index < 25; index++) {
+      client.capture({ type: "measurement", metric: "custom", value: index, attributes: { fill: "x".repeat(40_000) } });
+      await pass(1000);
+    }
+    failing = false;
+    await pass(400_000);
+    expect(events()).toEqual(["important"]);
+    const dropped = server.items.filter((item) => item.type === "outcome" && item.reason === "queue_overflow");
+    expect(dropped.length).toBeGreaterThan(0);
+    expect(server.accounted(client.page.id)).toEqual(Array.from({ length: 27 }, (_, index) => index + 1));
+  });
+
+  test("waits for what the server limits, and is not tried by another page before", async () => {
+    server.answer = () => new Response("", { status: 429, headers: { "Retry-After": "100" } });
+    const client = await settled();
+    client.captureException(new Error("limited"));
+    await pass(50_000);
+    expect(server.sent).toHaveLength(1);
+    failing = false;
+    server.answer = () => new Response("{}");
+    await pass(60_000);
+    expect(events()).toEqual(["limited"]);
+  });
+});
+
+describe("several tabs", () => {
+  test("one at a time sends what was left, and the next one goes on where it stopped", async () => {
+    const first = await settled();
+    for (const name of ["a", "b", "c"]) {
+      first.captureException(new Error(name));
+      await pass(400_000);
+    }
+    kill(first);
+    let chain: Promise<unknown> = Promise.resolve();
+    let running = 0;
+    let most = 0;
+    const request = vi.fn((_: string, work: () => Promise<void>) => {
+      const turn = chain.then(async () => {
+        most = Math.max(most, ++running);
+        await work();
+        running--;
+      });
+      chain = turn;
+      return turn;
+    });
+    Object.defineProperty(navigator, "locks", { value: { request }, configurable: true });
+    failing = false;
+    const tabs = [page(), page()];
+    await pass(1);
+    await pass(10_000);
+    Reflect.deleteProperty(navigator, "locks");
+    expect(request.mock.calls[0]?.[0]).toBe(`condev:${DSN}`);
+    expect(most).toBe(1);
+    expect(events().sort()).toEqual(["a", "b", "c"]);
+    const times = server.sent.filter(({ items }) => items.some(({ type }) => type === "event")).length;
+    expect(times - 3).toBeLessThanOrEqual(server.sent.filter(({ header }) => !tabs.some(({ page: { id } }) => id === header.page_view.id)).length);
+  });
+});
+
+describe("a browser without", () => {
+  test.each(["indexedDB", "navigator.locks", "localStorage", "crypto", "CompressionStream", "AbortSignal.timeout", "requestIdleCallback"])("%s delivers all the same", async (name) => {
+    if (name === "localStorage") vi.spyOn(globalThis, "localStorage", "get").mockImplementation(() => {
+      throw new DOMException("denied", "SecurityError");
+    });
+    else if (name === "AbortSignal.timeout") vi.stubGlobal("AbortSignal", class {});
+    else if (!name.includes(".")) vi.stubGlobal(name, undefined);
+    const client = await settled();
+    client.captureException(new Error("kept"));
+    await pass(10_000);
+    failing = false;
+    await pass(60_000);
+    expect(events()).toEqual(["kept"]);
+    expect(client.page.id).toMatch(/^[0-9a-f]{32}$/);
+    expect(server.accounted(client.page.id)).toEqual([1, 2]);
+  });
+
+  test("a data base that fails delivers from memory", async () => {
+    vi.stubGlobal("indexedDB", {
+      open() {
+        const request: { onerror?: () => void } = {};
+        setImmediate(() => request.onerror?.());
+        return request;
+      },
+    });
+    const client = await settled();
+    client.captureException(new Error("kept"));
+    await pass(10_000);
+    failing = false;
+    await pass(60_000);
+    expect(events()).toEqual(["kept"]);
+  });
+
+  test("`offline: false` keeps nothing on disk", async () => {
+    const open = vi.spyOn(indexedDB, "open");
+    const client = await settled({ offline: false });
+    client.captureException(new Error("kept in memory"));
+    await pass(10_000);
+    expect(open).not.toHaveBeenCalled();
+    failing = false;
+    await pass(60_000);
+    expect(events()).toEqual(["kept in memory"]);
+  });
+});
+
+test("taking consent back forgets what was kept", async () => {
+  const client = await settled();
+  client.captureException(new Error("not any more"));
+  await pass(1000);
+  client.disable();
+  await pass(1000);
+  failing = false;
+  await settled();
+  await pass(10_000);
+  expect(events()).toEqual([]);
+});
