@@ -26,7 +26,7 @@ __all__ = [
     "API_VERSION", "Answer", "BadCursorError", "BlobInfo", "BlobStore", "BlobStoreFactory", "Bucket", "CheckStep",
     "Clock", "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
     "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "Form", "FormField", "GroupStats",
-    "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "Measure",
+    "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange", "LatestEvent", "Measure",
     "MetricSummary", "Neighbours", "Notification", "Notifier", "Page", "Peek", "PluginContext", "PluginInfo",
     "PluginPage", "Processor", "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary",
     "Route", "Rule", "Secret", "ServiceSpec", "StoreRefusedError", "StoreStats", "StoreUnavailableError",
@@ -525,6 +525,14 @@ class TagCount(Struct, frozen=True, kw_only=True):
     last_seen: int = 0
 
 
+class LatestEvent(Struct, frozen=True, kw_only=True):
+    """The newest event of a filter."""
+
+    summary: EventSummary
+    event: Event | None  # None: its payload was held back
+    previous: str  # id of the event before it; "" when it is the only one
+
+
 class Neighbours(Struct, frozen=True, kw_only=True):
     """Event ids around one event within a filter; "" at the ends."""
 
@@ -752,12 +760,16 @@ class EventStore(ABC):
     async def event(self, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
         """One event with its payload, None when it was held back. Raises `EventNotFoundError`."""
 
-    async def payload(self, event: EventSummary) -> Event | None:
-        """The payload of an event whose summary is known, None when it was held back. Raises `EventNotFoundError`.
+    async def latest(self, where: EventFilter) -> LatestEvent | None:
+        """The newest event with its payload; None when there is none.
 
-        A store that can find it faster by what the summary says overrides this.
+        What an issue's page shows first: a store that can answer in one query overrides this.
         """
-        return (await self.event([event.project_id], event.event_id))[1]
+        found, _ = await self.events(where, Page(limit=2))
+        if not found:
+            return None
+        summary, event = await self.event([found[0].project_id], found[0].event_id)
+        return LatestEvent(summary=summary, event=event, previous=found[1].event_id if len(found) > 1 else "")
 
     @abstractmethod
     async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:

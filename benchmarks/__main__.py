@@ -34,19 +34,25 @@ def main() -> None:
         "command": f"python -m benchmarks {' '.join(sys.argv[1:])}".strip(),
         "machine": machine(),
     }
+    name = RESULTS / f"{found['at'][:10]}.json"
     print("accepting …", file=sys.stderr)
     found["accept"] = accept.measure(given.seconds, 32, 1)
+    _write(name, found)  # after each stage: what fails later must not take an hour's figures with it
     print("draining …", file=sys.stderr)
     found |= {name: value for name, value in drain.measure(given.events, 0).items() if name != "machine"}
+    _write(name, found)
     if given.limited_events and os.geteuid() == 0:
         print(f"draining in {LIMIT_MB} MB …", file=sys.stderr)
         limited = drain.measure(given.limited_events, LIMIT_MB)
         found["limited"] = {name: limited[name] for name in ("memory_limit_mb", "drain", "pages")}
-    RESULTS.mkdir(exist_ok=True)
-    name = RESULTS / f"{found['at'][:10]}.json"
-    name.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        _write(name, found)
     print(json.dumps(found, indent=2))
     print(f"written to {name}", file=sys.stderr)
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

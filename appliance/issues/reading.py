@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -11,11 +10,12 @@ from msgspec import structs
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from appliance.hookspecs import EventFilter, EventNotFoundError, EventStore, EventSummary, Page
+from appliance.hookspecs import EventFilter, EventNotFoundError, EventStore, EventSummary, Neighbours, Page
 from appliance.issues.grouping import read_explanation
 from appliance.issues.listing import summaries, summary_of
 from appliance.issues.models import IssueActivityModel, IssueHashModel, IssueModel, IssueReleaseModel
 from appliance.issues.views import (
+    Around,
     EventDetail,
     EventList,
     IssueActivity,
@@ -32,6 +32,7 @@ SHOWN_ACTIVITY: Final = 100
 SHOWN_MERGED: Final = 100
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{32}")
 NO_EVENT: Final = "There is no such event, or it is no longer kept."
+NONE_KEPT: Final = "The events of this issue are no longer kept; its counters are."
 
 
 async def detail_of(session: AsyncSession, issue: IssueModel) -> IssueDetail:
@@ -119,34 +120,32 @@ async def issue_event(store: EventStore, issue: IssueModel, hashes: Sequence[int
     summary, event = await find_event(store, [issue.project_id], wanted)
     if summary.group_hash not in where.group_hashes:
         raise IssueNotFoundError(NO_EVENT)
-    neighbours = await store.neighbours(where, summary)
-    return EventDetail(summary=summary, event=event, issue_id=issue.id, neighbours=neighbours)
+    around = around_of(await store.neighbours(where, summary))
+    return EventDetail(summary=summary, event=event, issue_id=issue.id, around=around)
+
+
+def around_of(found: Neighbours) -> Around:
+    """The steps to the events before and after."""
+    return Around(previous=found.previous, next=found.next)
 
 
 async def _latest(store: EventStore, issue: IssueModel, where: EventFilter) -> EventDetail:
     """The newest event: what an issue's page shows first, so in as few questions as can be."""
-    newest = await _newest(store, where)
-    event, neighbours = await asyncio.gather(_payload(store, newest), store.neighbours(where, newest))
-    return EventDetail(summary=newest, event=event, issue_id=issue.id, neighbours=neighbours)
-
-
-async def _payload(store: EventStore, summary: EventSummary) -> Event | None:
     try:
-        return await store.payload(summary)
+        found = await store.latest(where)
     except EventNotFoundError as error:  # retention was faster
         raise IssueNotFoundError(NO_EVENT) from error
-
-
-async def _newest(store: EventStore, where: EventFilter) -> EventSummary:
-    newest, _ = await store.events(where, Page(limit=1))
-    if not newest:
-        raise IssueNotFoundError("The events of this issue are no longer kept; its counters are.")
-    return newest[0]
+    if found is None:
+        raise IssueNotFoundError(NONE_KEPT)
+    around = Around(previous=found.previous, next="")
+    return EventDetail(summary=found.summary, event=found.event, issue_id=issue.id, around=around)
 
 
 async def _oldest(store: EventStore, where: EventFilter) -> str:
-    newest = await _newest(store, where)
-    return (await store.neighbours(where, newest)).oldest or newest.event_id
+    newest, _ = await store.events(where, Page(limit=1))
+    if not newest:
+        raise IssueNotFoundError(NONE_KEPT)
+    return (await store.neighbours(where, newest[0])).oldest or newest[0].event_id
 
 
 async def find_event(store: EventStore, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:

@@ -277,7 +277,7 @@ def event_body(summary: EventSummary) -> EventBody:
 def event_detail_body(detail: EventDetail) -> EventDetailBody:
     """An event by itself."""
     listed = event_body(detail.summary)
-    around = detail.neighbours
+    around = detail.around
     return EventDetailBody(
         **{name: getattr(listed, name) for name in EventBody.__struct_fields__},
         issue_id=detail.issue_id,

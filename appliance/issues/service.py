@@ -182,9 +182,9 @@ class IssueService:
             found = await reading.issue_of_event(session, summary)
             hashes = (await hashes_of(session, [found.id]))[found.id] if found is not None else []
         if found is None:
-            return EventDetail(summary=summary, event=event, issue_id=None, neighbours=None)
-        neighbours = await self._store.neighbours(reading.events_of(found, hashes), summary)
-        return EventDetail(summary=summary, event=event, issue_id=found.id, neighbours=neighbours)
+            return EventDetail(summary=summary, event=event, issue_id=None, around=None)
+        around = reading.around_of(await self._store.neighbours(reading.events_of(found, hashes), summary))
+        return EventDetail(summary=summary, event=event, issue_id=found.id, around=around)
 
     async def _issue_with_hashes(self, actor: Actor, issue_id: int) -> tuple[IssueModel, builtins.list[int]]:
         async with self._database.read() as session:

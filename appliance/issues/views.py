@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, field
 
-from appliance.hookspecs import Bucket, EventSummary, Neighbours, TagCount
+from appliance.hookspecs import Bucket, EventSummary, TagCount
 from appliance.issues.grouping import GroupingPart, WhyGrouped
 from appliance.model import Event
 
@@ -226,13 +226,20 @@ class EventList(Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class Around(Struct, frozen=True, kw_only=True):
+    """Ids of an issue's events beside one; "" at the ends."""
+
+    previous: str
+    next: str
+
+
 class EventDetail(Struct, frozen=True, kw_only=True):
     """One event with what surrounds it."""
 
     summary: EventSummary
     event: Event | None  # None: its payload was held back by a bound (or has been dropped)
     issue_id: int | None  # None: not grouped
-    neighbours: Neighbours | None  # within the issue
+    around: Around | None  # None: no issue has it
 
 
 # ── acting ──

@@ -8,8 +8,9 @@ from typing import Final
 from msgspec import structs
 
 from appliance.alerts.schemas import AlertItem
-from appliance.hookspecs import Bucket, EventSummary, IssueChange, Neighbours, TagCount
+from appliance.hookspecs import Bucket, EventSummary, IssueChange, TagCount
 from appliance.issues.views import (
+    Around,
     EventDetail,
     GroupingPart,
     IssueActivity,
@@ -241,8 +242,8 @@ def occurrences(issue: IssueSummary, now: int) -> list[EventSummary]:
 def event_detail(issue: IssueSummary, now: int, *, withheld: bool = False) -> EventDetail:
     """An event with its neighbours."""
     short = summary(issue, now, withheld=withheld)
-    near = Neighbours(previous="b" * 32, next="", oldest="a" * 32, newest=short.event_id)
-    return EventDetail(summary=short, event=None if withheld else event(now), issue_id=issue.id, neighbours=near)
+    around = Around(previous="b" * 32, next="")
+    return EventDetail(summary=short, event=None if withheld else event(now), issue_id=issue.id, around=around)
 
 
 def opened(issue: IssueSummary) -> IssueChange:

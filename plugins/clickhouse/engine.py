@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,15 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 from appliance.hookspecs import StoreUnavailableError
 
 from .config import Caps
-from .errors import code_of, translate
+from .errors import code_of, is_shared_memory_refusal, translate
 
 T = TypeVar("T")
 Role: TypeAlias = Literal["write", "maintain", "read", "export"]
 Row: TypeAlias = tuple[Any, ...]  # a result row: its types are those of the SELECT beside which it is unpacked
 Parameters: TypeAlias = Mapping[str, object]
+READ_PATIENCE: Final = 6.0  # seconds for which a query refused for memory is tried again; a page waits so long at most
+FIRST_PAUSE: Final = 0.1  # seconds; a merge gives its blocks back within a few of these
+LONGEST_PAUSE: Final = 1.0
 LONG_SECONDS: Final = 600.0  # for maintenance; a summary of a big day, a partition that is dropped
 
 
@@ -212,8 +216,16 @@ class Engine(ABC):
         return await lane.run(doing, work)
 
     async def query(self, doing: str, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Run a SELECT on a reading client."""
-        return await self.run("read", doing, lambda client: select(client, sql, parameters))
+        """Run a SELECT on a reading client; refused for the memory that others hold, again a little later."""
+        wait, deadline = FIRST_PAUSE, time.monotonic() + READ_PATIENCE
+        while True:
+            try:
+                return await self.run("read", doing, lambda client: select(client, sql, parameters))
+            except StoreUnavailableError as error:
+                if time.monotonic() > deadline or not (error.__cause__ and is_shared_memory_refusal(error.__cause__)):
+                    raise
+            await asyncio.sleep(wait)  # without a reading thread, which somebody else's small query may use
+            wait = min(wait * 2, LONGEST_PAUSE)
 
     async def maintain(self, doing: str, sql: str, parameters: Parameters | None = None) -> None:
         """Run DDL or an INSERT … SELECT on the maintenance client."""

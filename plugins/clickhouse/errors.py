@@ -57,6 +57,14 @@ def is_memory_refusal(error: BaseException) -> bool:
     return code_of(error) in MEMORY_CODES
 
 
+def is_shared_memory_refusal(error: BaseException) -> bool:
+    """True when the engine as a whole was short of memory: merges and others give theirs back within seconds.
+
+    A query above its own limit is refused with the same code, and would be again.
+    """
+    return is_memory_refusal(error) and "(total)" in str(error)
+
+
 def translate(error: Exception, doing: str) -> EventStoreError:
     """The contract's error for what the client raised.
 

@@ -12,6 +12,7 @@ from appliance.hookspecs import (
     EventNotFoundError,
     EventStoreError,
     EventSummary,
+    LatestEvent,
     Neighbours,
     Page,
 )
@@ -60,32 +61,36 @@ async def events(reader: Reader, where: EventFilter, page: Page) -> tuple[list[E
 async def event(reader: Reader, project_ids: Sequence[int], event_id: str) -> tuple[EventSummary, Event | None]:
     """One event with its payload."""
     key = await _key_of(reader, project_ids, event_id)
-    rows = await _at(reader, f"{_COLUMNS}, payload", event_id, key)
-    *fields, payload = rows[0]
-    return _summary(tuple(fields)), _decode(event_id, payload)
-
-
-async def payload(reader: Reader, here: EventSummary) -> Event | None:
-    """The payload of an event whose place is known."""
-    key = (here.project_id, here.group_hash, here.timestamp, here.received_at)
-    rows = await _at(reader, "payload", here.event_id, key)
-    return _decode(here.event_id, rows[0][0])
-
-
-async def _at(reader: Reader, columns: str, event_id: str, key: tuple[int, int, int, int]) -> list[Row]:
-    """Columns of the event at a place: one row at least."""
-    conditions = Conditions()
     project_id, group_hash, timestamp, received_at = key
+    conditions = Conditions()
     conditions.add(f"project_id = {conditions.bind(project_id, 'UInt64')}")
     conditions.add(f"group_hash = {conditions.bind(group_hash, 'UInt64')}")
     conditions.add(f"timestamp = {conditions.time(timestamp)}")
     conditions.add(f"received_at = {conditions.time(received_at)}")
     conditions.add(f"event_id = {conditions.bind(event_id, 'String')}")
-    sql = f"SELECT {columns} FROM events WHERE {conditions.sql} LIMIT 1"
+    sql = f"SELECT {_COLUMNS}, payload FROM events WHERE {conditions.sql} LIMIT 1"
     rows = await reader.query("reading an event", sql, conditions.parameters)
     if not rows:
         raise EventNotFoundError(f"There is no event {event_id} here, or retention has dropped it.")
-    return rows
+    *fields, payload = rows[0]
+    return _summary(tuple(fields)), _decode(event_id, payload)
+
+
+async def latest(reader: Reader, where: EventFilter) -> LatestEvent | None:
+    """The newest event and the id of the one before it. The engine reads the wide columns of these two rows alone."""
+    conditions = Conditions()
+    select_rows(conditions, where, EVENT_FIELDS)
+    sql = f"""
+        SELECT {_COLUMNS}, payload FROM events WHERE {conditions.sql}
+        ORDER BY timestamp DESC, project_id DESC, event_id DESC LIMIT 2
+    """
+    rows = await reader.query("reading the newest event", sql, conditions.parameters)
+    if not rows:
+        return None
+    *fields, payload = rows[0]
+    summary = _summary(tuple(fields))
+    previous = _summary(rows[1][:-1]).event_id if len(rows) > 1 else ""
+    return LatestEvent(summary=summary, event=_decode(summary.event_id, payload), previous=previous)
 
 
 async def _key_of(reader: Reader, project_ids: Sequence[int], event_id: str) -> tuple[int, int, int, int]:

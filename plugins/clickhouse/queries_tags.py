@@ -22,47 +22,47 @@ EXACT_VALUES: Final = 1_000
 async def tag_distribution(reader: Reader, where: EventFilter, keys: Sequence[str], top: int) -> list[TagCount]:
     """The most frequent values of each key, and how many events are without it."""
     top = max(1, min(top, MAX_TOP))
+    wanted = list(dict.fromkeys(keys))[:MAX_KEYS]
+    built_in = [key for key in BUILT_IN if not wanted or key in wanted]
     conditions = Conditions()
     select_rows(conditions, where, EVENT_FIELDS)
-    pairs = _pairs(conditions, list(dict.fromkeys(keys))[:MAX_KEYS])
-    # `total` is the count of all events of the filter, in a row of its own.
+    # One aggregate a column and two over the map: half the time of unfolding each event into its pairs.
+    bounds = f"({top}, {EXACT_VALUES})"
+    columns = "".join(
+        f"countIf({key} != ''), {_plain(f'approx_top_countIf{bounds}({key}, notEmpty({key}))')}, " for key in built_in
+    )
+    tags = _tags(conditions, [key for key in wanted if key not in BUILT_IN], all_of_them=not wanted)
     sql = f"""
-        SELECT key, count(), arrayMap(one -> (one.1, one.2), approx_top_count({top}, {EXACT_VALUES})(value)) FROM (
-            SELECT arrayJoin(arrayConcat([('', 'total')], {pairs})) AS pair, pair.1 AS key, pair.2 AS value
-            FROM events WHERE {conditions.sql}
-        ) WHERE value != '' GROUP BY key ORDER BY count() DESC, key LIMIT {MAX_KEYS + len(BUILT_IN) + 1}
+        SELECT count(), {columns} countMap({tags}) AS with_it,
+            mapApply((key, found) -> (key, {_plain("found")}), approx_top_countMap{bounds}({tags})) AS tops
+        FROM events WHERE {conditions.sql}
     """
-    rows = await reader.query("counting tags", sql, conditions.parameters)
-    found = {str(key): (int(with_it), values) for key, with_it, values in rows}
-    total, _ = found.pop("", (0, []))
+    (total, *counted, tagged, tops), *_ = await reader.query("counting tags", sql, conditions.parameters)
     if not total:
         return []
+    found = dict(zip(built_in, zip(counted[::2], counted[1::2], strict=True), strict=True))
+    found |= {key: (tagged[key], tops[key]) for key in sorted(tagged, key=lambda key: (-tagged[key], key))[:MAX_KEYS]}
     result: list[TagCount] = []
-    for key in keys or [*BUILT_IN, *(key for key in found if key not in BUILT_IN)]:
-        with_it, values = found.get(key, (0, []))
-        counted = sorted(((str(value), int(number)) for value, number in values), key=lambda pair: (-pair[1], pair[0]))
-        result.extend(TagCount(key=key, value=value, events=number) for value, number in counted)
+    for key in keys or list(found):
+        with_it, top_values = found.get(key, (0, []))
+        ordered = sorted(((str(value), int(number)) for value, number in top_values), key=lambda one: (-one[1], one[0]))
+        result.extend(TagCount(key=key, value=value, events=number) for value, number in ordered)
         if total > with_it:
             result.append(TagCount(key=key, value="", events=total - with_it))
     return result
 
 
-def _pairs(conditions: Conditions, keys: Sequence[str]) -> str:
-    """SQL for an array of (key, value) of one event."""
-    built_in = [key for key in BUILT_IN if not keys or key in keys]
-    items = [f"('{key}', CAST({key}, 'String'))" for key in built_in]
-    items += [
-        f"({name}, tags[{name}])" for name in (conditions.bind(key, "String") for key in keys if key not in BUILT_IN)
-    ]
-    named = f"[{', '.join(items)}]"
-    if keys:
-        return named
-    # A tag that bears the name of a built-in field is that field's, as in the filter menus.
-    own = ", ".join(f"'{key}'" for key in BUILT_IN)
-    return f"""
-        arrayConcat({named}, arrayFilter(pair -> pair.1 NOT IN ('', {own}),
-            arrayMap((key, value) -> (CAST(key, 'String'), value), mapKeys(tags), mapValues(tags))))
-    """
+def _plain(tops: str) -> str:
+    """SQL for (value, count) of what approx_top_count found, without its error bound."""
+    return f"arrayMap(one -> (CAST(one.1, 'String'), one.2), {tops})"
+
+
+def _tags(conditions: Conditions, keys: Sequence[str], *, all_of_them: bool) -> str:
+    """SQL for the tags of an event that are counted: those asked for, else all that do not bear a column's name."""
+    named = conditions.bind(list(BUILT_IN) if all_of_them else list(keys), "Array(String)")
+    chosen = f"key != '' AND key NOT IN {named}" if all_of_them else f"key IN {named}"
+    # Counting needs plain keys, and a value that is empty is none.
+    return f"mapFilter((key, value) -> value != '' AND {chosen}, CAST(tags, 'Map(String, String)'))"
 
 
 async def values(reader: Reader, where: EventFilter, name: str, prefix: str, limit: int) -> list[TagCount]:

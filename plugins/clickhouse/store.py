@@ -19,6 +19,7 @@ from appliance.hookspecs import (
     EventSummary,
     GroupStats,
     JsonObject,
+    LatestEvent,
     Measure,
     MetricSummary,
     Neighbours,
@@ -218,9 +219,9 @@ class ClickHouseStore(EventStore):
         """One event with its payload."""
         return await queries_events.event(self.engine, project_ids, event_id)
 
-    async def payload(self, event: EventSummary) -> Event | None:
-        """The payload of an event whose summary is known."""
-        return await queries_events.payload(self.engine, event)
+    async def latest(self, where: EventFilter) -> LatestEvent | None:
+        """The newest event with its payload."""
+        return await queries_events.latest(self.engine, where)
 
     async def neighbours(self, where: EventFilter, event: EventSummary) -> Neighbours:
         """The events around one."""

@@ -262,8 +262,8 @@ async def test_an_event_comes_with_its_neighbours_in_the_issue(
     changes = await happen(*rows)
     issue_id = changes[0].issue_id
     middle = await issues.event(MEMBER, rows[2].event_id, issue_id=issue_id)
-    assert middle.neighbours is not None
-    assert (middle.neighbours.previous, middle.neighbours.next) == (rows[0].event_id, rows[3].event_id)
+    assert middle.around is not None
+    assert (middle.around.previous, middle.around.next) == (rows[0].event_id, rows[3].event_id)
     assert (await issues.event(MEMBER, "latest", issue_id=issue_id)).summary.event_id == rows[3].event_id
     assert (await issues.event(MEMBER, "oldest", issue_id=issue_id)).summary.event_id == rows[0].event_id
     assert (await issues.event(MEMBER, rows[1].event_id)).issue_id == changes[1].issue_id

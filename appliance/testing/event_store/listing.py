@@ -99,16 +99,28 @@ class EventsSuite:
             walked += [here] if here else []
         assert walked == [hex_id(n) for n in (1, 2, 3, 4)]
 
-    async def test_a_payload_is_read_by_what_the_summary_says(self, store: EventStore) -> None:
-        kept = Event(id=hex_id(2), kind=Kind.ERROR, timestamp=NOW - HOUR, message="kept")
-        rows = [event_row(n, timestamp=NOW - HOUR + n) for n in range(3)]
-        rows[1].payload = msgspec.json.encode(kept)
+    async def test_the_latest_event_comes_with_its_payload_and_the_one_before(self, store: EventStore) -> None:
+        kept = Event(id=hex_id(3), kind=Kind.ERROR, timestamp=NOW - HOUR, message="kept")
+        rows = [event_row(n, timestamp=NOW - HOUR + n) for n in range(4)]
+        rows[2].payload = msgspec.json.encode(kept)
+        rows[3].level = "fatal"
         await store.write(Batch(batch_id=BATCH, events=rows))
-        by_id = {summary.event_id: summary for summary in (await store.events(ALL, Page()))[0]}
-        assert [await store.payload(by_id[hex_id(n)]) for n in (1, 2, 3)] == [None, kept, None]
-        summary = by_id[hex_id(2)]
-        with pytest.raises(EventNotFoundError):
-            await store.payload(msgspec.structs.replace(summary, event_id=hex_id(99)))
+        found = await store.latest(where(levels=("error",)))
+        assert found is not None
+        assert (found.summary, found.event, found.previous) == (
+            (await store.events(where(levels=("error",)), Page(limit=1)))[0][0], kept, hex_id(2),
+        )  # fmt: skip
+        withheld = await store.latest(where(levels=("fatal",)))
+        assert withheld is not None
+        assert (withheld.summary.event_id, withheld.event, withheld.previous) == (hex_id(4), None, "")
+        assert await store.latest(where(levels=("info",))) is None
+
+    async def test_the_latest_event_is_the_lists_first_where_times_are_the_same(self, store: EventStore) -> None:
+        await store.write(Batch(batch_id=BATCH, events=[event_row(n, timestamp=NOW - HOUR) for n in range(5)]))
+        listed, _ = await store.events(ALL, Page())
+        found = await store.latest(ALL)
+        assert found is not None
+        assert [found.summary.event_id, found.previous] == [summary.event_id for summary in listed[:2]]
 
     async def test_an_event_outside_the_filter_still_has_neighbours_in_it(self, store: EventStore) -> None:
         rows = [event_row(n, timestamp=NOW - HOUR + n, level="error" if n != 1 else "info") for n in range(3)]

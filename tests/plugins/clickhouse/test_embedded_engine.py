@@ -15,7 +15,7 @@ from appliance.testing.clock import FakeClock
 from appliance.testing.rows import NOW, event_row
 from condev_plugins.clickhouse import engine_embedded
 from condev_plugins.clickhouse.config import GIB, MIB, ClickHouseConfig, derive_caps
-from condev_plugins.clickhouse.engine import Client
+from condev_plugins.clickhouse.engine import Client, Parameters, Row, select
 from condev_plugins.clickhouse.engine_embedded import EmbeddedEngine
 from condev_plugins.clickhouse.engine_server import ServerEngine
 from condev_plugins.clickhouse.store import ClickHouseStore
@@ -140,6 +140,37 @@ async def test_memory_that_does_not_come_back_is_unavailable_not_lost(
     async with temporary_store(tmp_path / "clickhouse", FakeClock(NOW)) as store:
         with pytest.raises(StoreUnavailableError, match="not enough memory"):
             await store.write(Batch(batch_id=1, events=[event_row(0)]))
+
+
+@pytest.mark.parametrize(
+    ("query_memory", "attempts"),
+    [pytest.param(800 * MIB, 4, id="of the engine"), pytest.param(20 * MIB, 1, id="of its own")],
+)
+async def test_a_query_is_tried_again_when_the_engine_and_not_it_alone_is_short_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query_memory: int, attempts: int
+) -> None:
+    tried: list[str] = []
+
+    def count(client: Client, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        tried.append(sql)
+        big = "SELECT length(groupArray(toString(number))) FROM numbers(50000000)"
+        return select(client, big if len(tried) < 4 else sql, parameters)
+
+    monkeypatch.setattr("condev_plugins.clickhouse.engine.select", count)
+    monkeypatch.setattr("condev_plugins.clickhouse.engine.READ_PATIENCE", 60.0)
+    monkeypatch.setattr("condev_plugins.clickhouse.engine.FIRST_PAUSE", 0.01)
+    caps = derive_caps(ClickHouseConfig(server_memory=250 * MIB, query_memory=query_memory), 2 * GIB, 2)
+    engine = EmbeddedEngine(tmp_path / "clickhouse", "condev", caps, query_seconds=30)
+    await engine.start()
+    try:
+        if attempts == 1:
+            with pytest.raises(StoreUnavailableError, match="not enough memory"):
+                await engine.query("asking", "SELECT 1")
+        else:
+            assert await engine.query("asking", "SELECT 1") == [(1,)]
+    finally:
+        await engine.stop()
+    assert len(tried) == attempts
 
 
 async def test_a_query_that_takes_too_long_says_what_to_do(tmp_path: Path) -> None:
