@@ -20,8 +20,9 @@ from tests.stack.lab.site import (
     wait_until,
     write_result,
 )
-from tests.stack.lab.storm import Steady
+from tests.stack.lab.storm import Steady, survives_a_storm
 
+STORM_SECONDS = 15.0
 STORES = ("clickhouse", "postgres")
 
 
@@ -38,6 +39,11 @@ def test_secrets_of_the_servers_were_made_and_those_of_before_kept(large: Home) 
     assert text.startswith(LARGE.env)
     assert "POSTGRES_PASSWORD=" in text
     assert "CLICKHOUSE_PASSWORD=" in text
+
+
+def test_a_storm_of_ten_times_what_is_taken_costs_nothing_that_was_accepted(large: Home) -> None:
+    survives_a_storm(large.site, STORM_SECONDS, "stack-4c8g-storm")
+    assert large.vps.oom_kills() == 0
 
 
 def test_a_backup_of_the_small_machine_is_restored_into_the_servers(large: Home, handed: Handed) -> None:

@@ -118,6 +118,10 @@ class Compose:
             if not _LOST_NETWORK.search(str(error)):
                 raise
             self._do((), CHANGE_SECONDS, "up", "--force-recreate", *words, *only)
+        # Compose makes a network that is missing, and leaves those running that were on the one before.
+        cut_off = [one.service for one in self.states() if not one.connected and (not names or one.service in names)]
+        if cut_off:
+            self._do((), CHANGE_SECONDS, "up", "--force-recreate", *words, "--no-deps", *cut_off)
 
     def stop(self, services: Sequence[str]) -> None:
         """Stop containers, giving each its grace period."""

@@ -116,7 +116,7 @@ def test_containers_that_were_stopped_while_their_network_was_removed_are_made_a
     program.write_text(
         f"""#!/bin/sh
 echo "$*" >> {log}
-case "$*" in *--force-recreate*) exit 0 ;; esac
+case "$*" in *--force-recreate* | *"plain ps"*) exit 0 ;; esac
 echo "Error response from daemon: network {"3f" * 32} not found" >&2
 exit 1
 """
@@ -124,9 +124,27 @@ exit 1
     program.chmod(0o755)
     Compose(stack, program=[str(program)]).restart(["core"])
     asked = [line.split("plain ", 1)[1] for line in log.read_text().splitlines()]
-    assert [line.split()[0] for line in asked] == ["restart", "up", "up"]
+    assert [line.split()[0] for line in asked] == ["restart", "up", "up", "ps"]
     assert asked[2].startswith("up --force-recreate ")
     assert asked[2].endswith(" core")
+
+
+def test_a_running_container_that_is_on_no_network_is_made_anew(stack: Path) -> None:
+    program, log = stack / "compose", stack / "log"
+    program.write_text(
+        f"""#!/bin/sh
+echo "$*" >> {log}
+case "$*" in *"plain ps"*) ;; *) exit 0 ;; esac
+echo '{{"Service":"core","State":"running","Networks":""}}'
+echo '{{"Service":"caddy","State":"running","Networks":"condev"}}'
+"""
+    )
+    program.chmod(0o755)
+    Compose(stack, program=[str(program)]).up()
+    asked = [line.split("plain ", 1)[1] for line in log.read_text().splitlines()]
+    assert [line.split()[0] for line in asked] == ["up", "ps", "up"]
+    assert "--force-recreate" in asked[2]
+    assert asked[2].endswith(" --no-deps core")
 
 
 def test_a_container_whose_network_was_removed_is_not_well(stack: Path) -> None:

@@ -52,7 +52,7 @@ tls = "internal"
 SMALL: Final = Kind("small", 2048, 2, disk=10 * 1024, config=CONFIG)
 # ClickHouse and Postgres as servers of their own. A test machine may not raise its limit of open files to the 262144
 # that ClickHouse is given otherwise.
-LARGE: Final = Kind("large", 8192, 4, env="CLICKHOUSE_NOFILE=20000\n")
+LARGE: Final = Kind("large", 8192, 4, env="CLICKHOUSE_NOFILE=20000\n", config=CONFIG)
 
 
 class Home:

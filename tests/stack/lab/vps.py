@@ -252,9 +252,11 @@ class Vps:
         _call(*inside, "link", "set", "eth0", "up")
         _call(*inside, "link", "set", "lo", "up")
         _call(*inside, "route", "add", "default", "via", self.outside)
+        rule = ("nsenter", f"--net=/run/netns/{self.namespace}", "iptables", "-A", "OUTPUT", "-o", "eth0")
         for port in block:
-            enter = ("nsenter", f"--net=/run/netns/{self.namespace}")
-            _call(*enter, "iptables", "-A", "OUTPUT", "-o", "eth0", "-p", "tcp", "--dport", str(port), "-j", "DROP")
+            _call(*rule, "-p", "tcp", "--dport", str(port), "-j", "DROP")
+        if not block:  # nothing is to be learned from waiting: each `condev apply` would take seven seconds more
+            _call(*rule, "!", "-d", f"{self.outside}/24", "-j", "REJECT")
 
     def _remove(self) -> None:
         stop_process(self.place / "pid")
@@ -290,7 +292,8 @@ def machine(
         memory: in MiB.
         cpus: how many.
         hosts: names for its /etc/hosts, to an address, "VPS" (itself) or "OUTSIDE" (this side).
-        block: TCP ports that its provider lets nobody reach from it.
+        block: TCP ports that its provider lets nobody reach from it, without a word, as all else that is not this side;
+            with none, what tries to get out is refused at once.
         disk: in MiB, of /opt; 0 leaves it on this machine's.
     """
     with Vps(name, memory, cpus, hosts or {}, disk).running(block) as vps:
