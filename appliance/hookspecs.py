@@ -27,11 +27,11 @@ __all__ = [
     "Clock", "Command", "DecodeError", "Decoded", "DeliveryError", "Dropped", "EventFilter", "EventNotFoundError",
     "EventStore", "EventStoreError", "EventStoreFactory", "EventSummary", "FieldTable", "Form", "FormField",
     "GroupStats", "HealthCheck", "HealthResult", "HttpAnswer", "HttpClient", "IngestRequest", "IssueChange",
-    "LatestEvent", "Measure", "MetricBucket", "MetricElement", "MetricSummary",
-    "Neighbours", "Notification", "Notifier", "Page", "PageViewSummary", "Peek", "PluginContext", "PluginInfo",
-    "PluginPage", "Processor", "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret", "ServiceSpec", "SessionSummary",
-    "SpanSummary", "StoreRefusedError", "StoreStats", "StoreUnavailableError", "TableStats", "TagCount", "Verdict",
-    "VerdictKind", "hookimpl", "hookspec",
+    "LatestEvent", "Measure", "MetricBucket", "MetricElement", "MetricSummary", "Neighbours", "Notification",
+    "Notifier", "Page", "PageViewSummary", "Peek", "PluginContext", "PluginInfo", "PluginPage", "Processor",
+    "ProjectSettings", "Protocol", "Receipt", "ReleaseSummary", "ReplaySummary", "Route", "Rule", "Secret",
+    "ServiceSpec", "SessionSummary", "SpanSummary", "StoreRefusedError", "StoreStats", "StoreUnavailableError",
+    "TableStats", "TagCount", "Verdict", "VerdictKind", "hookimpl", "hookspec",
 ]  # fmt: skip
 
 API_VERSION: Final = "1.0"  # a plugin's requires_api is compared by major, then at-least by minor
