@@ -30,7 +30,7 @@ export interface Look {
   root: Element | null;
 }
 
-const ROOTS = "#root,#app,#__next,#__nuxt,[data-reactroot],main";
+const ROOTS = "#root,#app,#__next,#__nuxt,main";
 const LOADING = ["skeleton", "shimmer", "loading", "loader", "spinner", "splash"]
   .map((word) => `[class*=${word} i],[id*=${word} i]`)
   .join();
