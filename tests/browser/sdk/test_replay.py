@@ -104,12 +104,12 @@ async def test_an_error_keeps_the_minute_before_it_without_any_of_its_words(
     await page.click("#change")
     await page.wait_for_timeout(300)  # a moment to be seen between the change and the error
     await page.click("#break")
-    (replay,) = await until(lambda: replays(site, release="shop@7"), "the replay")
-    (issue,) = await until(lambda: site.get("issues")["items"], "the issue")
+    (replay,) = await until(lambda: replays(site, release="shop@7"), lambda: "the replay")
+    (issue,) = await until(lambda: site.get("issues")["items"], lambda: "the issue")
     assert replay["error_ids"], "the replay names the error"
     event = site.running.get(f"/api/v1/events/{replay['error_ids'][0]}", site.owner.token)
     assert event["replay_id"] == replay["id"]
-    await until(lambda: "broken" in stored(site, replay["id"]) or None, "what came after the error")
+    await until(lambda: "broken" in stored(site, replay["id"]) or None, lambda: "what came after the error")
 
     text = stored(site, replay["id"])
     assert '"tagName":"h1"' in text
@@ -161,7 +161,7 @@ async def test_a_session_goes_on_over_its_pages_as_one_replay(browser: Browser, 
     await page.close()
     (replay,) = await until(
         lambda: [one for one in replays(site) if len(one["urls"]) >= 3 and "third-page" in stored(site, one["id"])],
-        "one replay of all pages",
+        lambda: "one replay of all pages",
     )
     text = stored(site, replay["id"])
     assert all(f"{name}-page" in text for name in ("first", "second", "third"))
@@ -192,7 +192,7 @@ async def test_the_server_switches_replays_off(browser: Browser, site: World, da
         answer = site.running.get(f"/app-config?appId={site.owner.key}&v=2")
         return True if answer["data"]["replayEnabled"] is False else None
 
-    await until(is_off, "ingest to know")
+    await until(is_off, lambda: "ingest to know")
     context = await browser.new_context()
     page = await context.new_page()
     sent: list[str] = []
@@ -393,7 +393,7 @@ async def test_a_hostile_recording_loads_and_runs_nothing(site: World, dashboard
     asked: list[str] = []
     context: BrowserContext = dashboard.context
     replay_id = send_hostile(site, outside.url)
-    await until(lambda: [one for one in replays(site) if one["id"] == replay_id], "the replay")
+    await until(lambda: [one for one in replays(site) if one["id"] == replay_id], lambda: "the replay")
     context.on("request", lambda request: asked.append(request.url))
     dialogs: list[str] = []
     dashboard.on("dialog", lambda dialog: dialogs.append(dialog.message))
