@@ -58,6 +58,8 @@ async function script(entry, file, chunks) {
     entryPoints: [`src/${entry}.ts`],
     outfile: join(out, file),
     format: "iife",
+    minify: true, // finds some things that terser does not
+    tsconfigRaw: { compilerOptions: { strict: false } }, // no "use strict"
     write: false,
     // What rrweb has to say to the console is nobody's business: the SDK logs under `debug` alone.
     ...(entry === "cdn-replay" && { plugins: [withoutWorker], drop: ["console"] }),

@@ -4,10 +4,10 @@ import { defaultIntegrations } from "./defaults";
 import { checkWhiteScreen } from "./integrations/whitescreen";
 import { publish } from "./script";
 import { startSpan } from "./tracing";
-import type { SpanOptions } from "./types";
+import type { Client, SpanOptions } from "./types";
 
 publish(defaultIntegrations, {
   checkWhiteScreen,
-  startReplay: async () => (await getClient()?.load("idle"))?.startReplay(),
+  startReplay: async () => (await (getClient() as Client).load("idle")).startReplay(),
   startSpan: (options) => startSpan(getClient(), options as SpanOptions),
 });

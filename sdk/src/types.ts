@@ -462,7 +462,7 @@ export interface Stored {
   readonly at: number;
   /** Header and items, as JSON lines. */
   readonly body: string;
-  /** Sequence numbers by what is inside, the most important first. */
+  /** Sequence numbers by what is inside. */
   readonly numbers: { [Type in Item["type"]]?: number[] };
 }
 
@@ -479,7 +479,7 @@ export interface IdleChunk {
 export interface Sender {
   /** True when it is done with: accepted, or refused for good. */
   post(envelope: Stored): Promise<boolean | undefined> | undefined;
-  /** In memory, and not delivered yet; the most important first. */
+  /** In memory, and not delivered yet; those with events first. */
   waiting(): Stored[];
   /** To be sent like any other. */
   push(envelope: Stored): void;

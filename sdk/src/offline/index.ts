@@ -4,7 +4,7 @@
  */
 import { addressOf, categoryOf, TYPE } from "../envelope";
 import { newId } from "../ids";
-import type { Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
+import type { Category, Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
 import { openQueue } from "./queue";
 
 const MAX_WAITING = 500_000; // characters in memory
@@ -12,6 +12,8 @@ const FIRST_RETRY = 1000;
 const LAST_RETRY = 300_000;
 const RATE_LIMIT = 60; // seconds, when the server says no number
 const ALL = "all";
+const IMPORTANCE: Item["type"][] = ["event", "page_view", "span", "measurement", "replay_segment"]; // as the server's
+const ORDER = IMPORTANCE.map(categoryOf);
 const ZIP_FROM = 1500; // about one network packet; below it gzip saves no round trip
 
 export function keepFor(client: Client, sender: Sender): Keeper {
@@ -23,7 +25,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
   let retryAt = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const most = ({ numbers }: Stored): string => categoryOf(Object.keys(numbers)[0] as Item["type"]);
+  const most = ({ numbers }: Stored): Category => categoryOf(IMPORTANCE.find((type) => type in numbers) || "outcome");
   const limitedUntil = (envelope: Stored): number => Math.max(limits[most(envelope)] || 0, limits[ALL] || 0);
   const blockedUntil = (envelope: Stored): number => Math.max(limitedUntil(envelope), retryAt);
 
@@ -53,12 +55,12 @@ export function keepFor(client: Client, sender: Sender): Keeper {
   const shed = (): void => {
     const waiting = sender.waiting();
     let size = waiting.reduce((sum, { body }) => sum + body.length, 0);
-    // The least important are the last ones.
-    for (let at = waiting.length - 1; size > MAX_WAITING && at >= 0; at--) {
-      const envelope = waiting[at] as Stored;
+    const rank = (envelope: Stored): number => ORDER.indexOf(most(envelope));
+    for (const envelope of [...waiting].sort((a, b) => rank(b) - rank(a))) {
+      if (size <= MAX_WAITING) return;
       if (most(envelope) === "outcome") continue;
       size -= envelope.body.length;
-      waiting.splice(at, 1);
+      sender.forget(envelope);
       if (!onDisk.has(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
     }
   };
