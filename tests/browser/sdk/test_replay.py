@@ -317,7 +317,7 @@ def hostile_recording(url: str, now: int) -> list[dict[str, Any]]:
     page = {"type": 0, "id": 1, "childNodes": [tree.element("html", {"manifest": f"{url}/manifest"}, head, body)]}
     target = body["childNodes"][0]["id"]
     change = {
-        "source": 0, "texts": [{"id": target + 1, "value": "Changed"}], "removes": [],
+        "source": 0, "texts": [], "removes": [],
         "adds": [{"parentId": body["id"], "nextId": None, "node": node} for node in hostile_nodes(tree, url)],
         "attributes": [{"id": target, "attributes": {
             "onclick": "top.hacked = 2", "style": {"background-image": f"url({url}/diff.png)"}, "class": "changed"}},
@@ -341,6 +341,7 @@ def hostile_recording(url: str, now: int) -> list[dict[str, Any]]:
         (4, {"href": "javascript:top.hacked=4", "width": 800, "height": 600}),
         (2, {"node": page, "initialOffset": {"left": 0, "top": 0}}),
         (3, change), (3, styles), (3, adopted), (3, canvas), (3, font), (3, {"source": 16, "define": {"name": "x-y"}}),
+        (3, {"source": 0, "texts": [{"id": target + 1, "value": "Changed"}]}),
         (3, {"source": 4, "width": 1e12, "height": -5}), (99, {}), (3, {"source": 0}),
         (5, {"tag": "page", "payload": {"url": "javascript:top.hacked=5"}}),
         (6, {"plugin": "rrweb/console", "payload": {}}), (3, {"source": 3, "id": 1, "x": 0, "y": 9}),
