@@ -233,7 +233,7 @@ class Outside:
 
             do_POST = do_GET  # noqa: N815
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
+            def log_message(self, format: str, *args: Any) -> None:
                 """Says nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
