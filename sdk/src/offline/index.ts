@@ -19,7 +19,7 @@ const ZIP_FROM = 1500; // about one network packet; below it gzip saves no round
 export function keepFor(client: Client, sender: Sender): Keeper {
   const { offline } = client.options;
   const queue = offline === false ? undefined : openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => lose(stored, reason));
-  const onDisk = new Set<string>();
+  const onDisk = new Map<string, boolean>(); // id → whether it is there already
   const limits: Record<string, number> = {}; // category → when it may be sent again
   let failures = 0;
   let retryAt = 0;
@@ -31,8 +31,9 @@ export function keepFor(client: Client, sender: Sender): Keeper {
 
   const keep = client.guard(async (envelope: Stored): Promise<void> => {
     if (!queue || onDisk.has(envelope.id)) return;
-    onDisk.add(envelope.id);
-    if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
+    onDisk.set(envelope.id, false);
+    if (await queue.put(envelope)) onDisk.set(envelope.id, true);
+    else onDisk.delete(envelope.id);
   });
 
   /** Tells the server what will not come. What only tells of drops is not mourned in turn. */
@@ -61,7 +62,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
       if (most(envelope) === "outcome") continue;
       size -= envelope.body.length;
       sender.forget(envelope);
-      if (!onDisk.has(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
+      if (!onDisk.get(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
     }
   };
 
@@ -69,7 +70,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
     queue?.drain(async (envelope) => {
       if (sender.waiting().some(({ id }) => id === envelope.id)) return true; // this tab's own, which it tries by itself
       if (blockedUntil(envelope) > client.now()) return false;
-      onDisk.add(envelope.id);
+      onDisk.set(envelope.id, true);
       return Boolean(await sender.post(envelope));
     }),
   );
