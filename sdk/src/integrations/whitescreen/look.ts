@@ -111,6 +111,7 @@ export function look(options: WhiteScreenOptions): Look {
 
   /** Whether an element that the grid missed is content in plain view. */
   const shows = (element: Element): unknown => {
+    if (!bears(element)) return;
     const range = document.createRange();
     range.selectNode(textOf(element) ?? element);
     const box = range.getClientRects()[0]; // of text: its first line
