@@ -3,7 +3,7 @@
  * API is `window.condev`; calls that a page made before this ran (`(window.condev ||= []).push(["setTag", "a", "b"])`) are made now.
  */
 import { createClient, type Build } from "./client";
-import { setClient } from "./current";
+import { getClient, setClient } from "./current";
 import type { Chunks, Client, Options } from "./types";
 
 type Call = [name: string, ...args: unknown[]];
@@ -19,6 +19,7 @@ export function publish(integrations: Build["integrations"], more: Exposed, fixe
   const early = global.condev;
   const make = (options: Options): Client => setClient(createClient({ ...options, ...fixed }, { integrations, load }));
   const exposed = Object.assign(Object.create(make(optionsOf(element?.dataset || {}))) as Exposed & Client, more, {
+    getClient,
     init(options: Options) {
       // Of a script that begins twice the first one counts.
       if (!exposed.endpoint) Object.setPrototypeOf(exposed, make(options));

@@ -39,6 +39,7 @@ test("options are the element's attributes, objects as JSON; a release of digits
   const condev = await run({ "data-dsn": DSN, "data-release": "1.0", "data-debug": "false", "data-sample-rates": '{"error":0.5}', "data-ignore-errors": '["x"]' });
   expect(condev.options).toMatchObject({ dsn: DSN, release: "1.0", debug: false, sampleRates: { error: 0.5 }, ignoreErrors: ["x"], performance: false });
   expect(condev.endpoint).toBe(DSN);
+  expect((condev as unknown as { getClient(): Client }).getClient().page).toBe(condev.page);
 });
 
 test("calls from before the script ran are made in their order", async () => {
