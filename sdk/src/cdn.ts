@@ -8,6 +8,9 @@ import type { Client, SpanOptions } from "./types";
 
 publish(defaultIntegrations, {
   checkWhiteScreen,
-  startReplay: async () => (await (getClient() as Client).load("idle")).startReplay(),
+  startReplay: async () => {
+    const client = getClient() as Client; // handed on: the chunk has no client of its own
+    return (await client.load("idle")).startReplay(client);
+  },
   startSpan: (options) => startSpan(getClient(), options as SpanOptions),
 });

@@ -470,7 +470,7 @@ export interface Stored {
 export interface IdleChunk {
   /** Of the other chunks, where they are scripts. */
   integrity: Record<string, string>;
-  startReplay(): Promise<boolean>;
+  startReplay(client: Client): Promise<boolean>;
   /** Begins all that can wait; `settle` is told what the server sets. */
   begin(client: Client, dsn: { base: string; key: string; endpoint: string }, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup };
 }
