@@ -14,6 +14,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
 const target = process.argv.includes("--out") ? resolve(process.argv[process.argv.indexOf("--out") + 1]) : join(here, "dist");
 const out = `${target}.${process.pid}`; // renamed at the end: who reads the target finds one build or the other
+process.on("exit", () => rmSync(out, { recursive: true, force: true })); // of a build that failed
 const esbuild = await tool("esbuild");
 const terser = await tool("terser");
 
@@ -58,6 +59,8 @@ async function script(entry, file, chunks) {
     entryPoints: [`src/${entry}.ts`],
     outfile: join(out, file),
     format: "iife",
+    minify: true, // finds some things that terser does not
+    tsconfigRaw: { compilerOptions: { strict: false } }, // no "use strict"
     write: false,
     // What rrweb has to say to the console is nobody's business: the SDK logs under `debug` alone.
     ...(entry === "cdn-replay" && { plugins: [withoutWorker], drop: ["console"] }),
@@ -118,7 +121,7 @@ function licence(name) {
 }
 
 if (process.argv.includes("--types")) {
-  const tsc = createRequire(join(here, "package.json")).resolve("typescript/bin/tsc");
+  const tsc = join(here, "node_modules", "typescript", "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", "tsconfig.types.json", "--outDir", join(out, "types")], { cwd: here, stdio: "inherit" });
 }
 

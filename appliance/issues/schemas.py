@@ -165,6 +165,8 @@ class EventBody(Struct, frozen=True, kw_only=True):
     os_version: str
     device: str
     trace_id: str
+    session_id: str
+    page_view_id: str
     replay_id: str
     handled: bool
     tags: dict[str, str]

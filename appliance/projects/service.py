@@ -127,14 +127,20 @@ class ProjectService:
                 **option_problems,
             }
         )
+        wanted = {
+            "name": name,
+            "allowed_origins": join_origins(origins),
+            "replay_enabled": change.replay_enabled,
+            "requests_per_second": rate,
+            "settings": msgspec.json.encode({**sdk_settings.others(settings), **options}).decode(),
+        }
         async with self._database.write() as session:
             project = await _live(session, project_id)
-            project.name = name
-            project.allowed_origins = join_origins(origins)
-            project.replay_enabled = change.replay_enabled
-            project.requests_per_second = rate
-            project.settings = msgspec.json.encode({**sdk_settings.others(settings), **options}).decode()
-            audit.record(session, actor, "project.changed", self._clock.now(), target=project.slug)
+            changed = [column for column, value in wanted.items() if getattr(project, column) != value]
+            for column in changed:
+                setattr(project, column, wanted[column])
+            now, what = self._clock.now(), ", ".join(changed)
+            audit.record(session, actor, "project.changed", now, target=project.slug, detail=what)
         await self.publish()
         return await self.get(actor, project_id)
 

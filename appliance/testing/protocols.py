@@ -93,6 +93,17 @@ class ProtocolConformance:
                 request = request_of(sample, body)
                 assert refusal(lambda request=request: protocol.peek(request)) != ""
 
+    def test_how_a_body_is_compressed_is_said_from_any_address_and_headers(
+        self, protocol: Protocol, samples: Sequence[Sample]
+    ) -> None:
+        """Asked before anything is known of the sender; what is said need not be true."""
+        for sample in samples:
+            assert protocol.encoding_of(sample.record.query, sample.record.headers).isascii()
+        for query in ("", "enc", "enc=&enc=gzip", "%ff=%zz&&&=&%00", "a=b&" * 5_000, "\x00", "enc=" + "g" * 5_000):
+            for encoding in ("", "gzip", "GZIP ", "\xff", "g" * 5_000):
+                said = protocol.encoding_of(query, {"content-encoding": encoding} if encoding else {})
+                assert len(said) <= 5_000
+
     def test_every_verdict_has_an_answer(self, protocol: Protocol) -> None:
         """Never a 5xx: clients take those for a fault of the network, or for nothing at all."""
         for route in protocol.routes:

@@ -55,14 +55,10 @@ class VisitAnswers:
         found = [
             span_of(rows)
             for rows in self._spans()
-            if any(
-                row.project_id in where.project_ids
-                and fits(row, where)
-                and (row.is_segment or where.trace_id)
-                and where.start <= row.start < (where.end or FOREVER)
-                for row in rows
-            )
+            if rows[0].project_id in where.project_ids
+            and any(fits(row, where) and (row.is_segment or where.trace_id) for row in rows)
         ]
+        found = [one for one in found if where.start <= one.start < (where.end or FOREVER)]
         return paged(found, page, lambda one: (one.start, one.project_id, one.trace_id + one.span_id))
 
     async def trace(self, project_ids: Sequence[int], trace_id: str, limit: int = 1000) -> list[SpanSummary]:

@@ -170,7 +170,7 @@ def _select_event_content(into: Conditions, where: EventFilter) -> None:
 def newest_values(into: Conditions, project_ids: Sequence[int] = (), start: int = 0) -> None:
     """Of the measurements that took each other's place, only the last: for a clause on `measurements`.
 
-    Few rows have a revision, so both sets are small; the rows of one measurement lie in one hour.
+    Few rows have a revision, so the set is small; the rows of one measurement lie in one hour.
 
     Args:
         into: the clause to add to.
@@ -181,10 +181,11 @@ def newest_values(into: Conditions, project_ids: Sequence[int] = (), start: int 
     some.add("revision > 0")
     some.among("project_id", project_ids, "UInt64")
     some.received_since(start)
-    revised = f"SELECT project_id, measurement_id, max(revision) FROM measurements WHERE {some.sql}"
-    into.add(f"""if(revision = 0,
-        (project_id, measurement_id) NOT IN (SELECT project_id, measurement_id FROM measurements WHERE {some.sql}),
-        (project_id, measurement_id, revision) IN ({revised} GROUP BY project_id, measurement_id))""")
+    # All revisions of each, the first (0) too, but the last.
+    earlier = "arrayPopBack(arraySort(arrayDistinct(arrayPushBack(groupArray(revision), toUInt64(0)))))"
+    into.add(f"""(value_hash, revision) NOT IN (
+        SELECT value_hash, arrayJoin({earlier}) FROM measurements WHERE {some.sql} GROUP BY value_hash
+    )""")
 
 
 def needs_base_rows(where: EventFilter, fields: Sequence[str]) -> bool:

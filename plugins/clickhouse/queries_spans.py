@@ -15,6 +15,8 @@ from .filters import FAR, SPAN_FIELDS, Conditions, after_cursor, encode_cursor, 
 from .queries_events import page_limit
 
 MAX_TRACE: Final = 5_000  # spans; a page that shows more shows nothing
+# Rows of one span begin alike, but for one whose beginning was made from its end, and for a clock that is wrong.
+SLACK: Final = 3_600_000_000  # µs
 _IDENTITY: Final = "concat(trace_id, span_id)"
 _SPAN: Final = """
     SELECT project_id, trace_id, span_id, toUnixTimestamp64Micro(min(start)) AS begun, argMax((
@@ -31,13 +33,9 @@ async def spans(reader: Reader, where: EventFilter, page: Page) -> tuple[list[Sp
     """Roots that began within the filter's time, or all spans of `where.trace_id`, newest first."""
     limit = page_limit(page)
     chosen = Conditions()
-    select_fields(chosen, where, SPAN_FIELDS)
-    if not where.trace_id:
-        chosen.add("is_segment")
+    _select(chosen, where)
     after = chosen.sibling()
     if whole_range(where) != (0, FAR):
-        chosen.within("start", [whole_range(where)])
-        chosen.received_since(where.start)
         after.within("min(start)", [whole_range(where)])
     after_cursor(after, page.cursor, "min(start)", _IDENTITY)
     ids = f"""
@@ -52,6 +50,24 @@ async def spans(reader: Reader, where: EventFilter, page: Page) -> tuple[list[Sp
         return found, ""
     last = found[limit - 1]
     return found[:limit], encode_cursor(last.start, last.project_id, last.trace_id + last.span_id)
+
+
+def _select(into: Conditions, where: EventFilter) -> None:
+    """All rows of the spans of which any row passes the filter."""
+    fields = into.sibling()
+    select_fields(fields, where, SPAN_FIELDS)
+    if not where.trace_id:
+        fields.add("is_segment")
+    start, end = whole_range(where)
+    for part in (into, fields):
+        if (start, end) != (0, FAR):  # spares rows that cannot belong; the beginning of the whole span decides
+            part.within("start", [(max(0, start - SLACK), min(FAR, end + SLACK))])
+            part.received_since(start)
+    into.among("project_id", where.project_ids or (0,), "UInt64")
+    if where.trace_id:
+        into.add(f"trace_id = {into.bind(where.trace_id, 'String')}")
+    chosen = f"SELECT project_id, trace_id, span_id FROM spans WHERE {fields.sql}"
+    into.add(f"(project_id, trace_id, span_id) IN ({chosen})")
 
 
 async def trace(reader: Reader, project_ids: Sequence[int], trace_id: str, limit: int) -> list[SpanSummary]:

@@ -163,6 +163,9 @@ MIGRATIONS: Final = (
             "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS title String CODEC(ZSTD(1))",
             "ALTER TABLE page_views ADD COLUMN IF NOT EXISTS sequences Array(UInt32) CODEC(ZSTD(1))",
             "ALTER TABLE measurements ADD COLUMN IF NOT EXISTS revision UInt64 CODEC(ZSTD(1))",
+            # What values that replace each other are told by: looking ids up as texts took six times as long.
+            "ALTER TABLE measurements ADD COLUMN IF NOT EXISTS value_hash UInt64 "
+            "MATERIALIZED cityHash64(project_id, measurement_id)",
             "ALTER TABLE sessions ADD COLUMN IF NOT EXISTS user_id String CODEC(ZSTD(1))",
         ),
         readable_from=1,

@@ -4,10 +4,13 @@ import { defaultIntegrations } from "./defaults";
 import { checkWhiteScreen } from "./integrations/whitescreen";
 import { publish } from "./script";
 import { startSpan } from "./tracing";
-import type { SpanOptions } from "./types";
+import type { Client, SpanOptions } from "./types";
 
 publish(defaultIntegrations, {
   checkWhiteScreen,
-  startReplay: async () => (await getClient()?.load("idle"))?.startReplay(),
+  startReplay: async () => {
+    const client = getClient() as Client; // handed on: the chunk has no client of its own
+    return (await client.load("idle")).startReplay(client);
+  },
   startSpan: (options) => startSpan(getClient(), options as SpanOptions),
 });

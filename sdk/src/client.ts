@@ -47,7 +47,7 @@ export function createClient(options: Options, build: Build): Client {
   const log: Client["log"] = (...args) => options.debug && console.debug("condev:", ...args);
   const drop: Client["drop"] = (reason, category, quantity = 1, numbers) => transport?.drop(reason, category, quantity, numbers);
   const guard = guardWith((error) => {
-    log("the SDK's own error", error);
+    log("own error", error);
     drop("sdk_error", "error");
   });
   const emit = <Name extends keyof ClientEvents>(name: Name, ...args: ClientEvents[Name]): void =>
@@ -61,13 +61,13 @@ export function createClient(options: Options, build: Build): Client {
     transport?.add(item);
   };
 
-  const isUnwanted = ({ exceptions = [], message = "" }: EventItem): boolean => {
+  const isUnwanted = ({ exceptions = [], message = "" }: EventItem): unknown => {
     const { stack = "" } = exceptions.at(-1) || {};
     const script = scriptOf(stack);
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
       texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
-      Boolean(script && (matches(script, options.denyUrls) || (options.allowUrls && !matches(script, options.allowUrls))))
+      (script && (matches(script, options.denyUrls) || (options.allowUrls && !matches(script, options.allowUrls))))
     );
   };
 
@@ -100,7 +100,7 @@ export function createClient(options: Options, build: Build): Client {
     if (Math.random() >= client.sampleRate("error")) return drop("sample_rate", "error", count);
     const passed = options.beforeSend ? guard(options.beforeSend)(event, hint) : event;
     if (!passed) return drop("before_send", "error", count);
-    if (passed.kind === "error") session = touch(passed.exceptions?.some(({ handled }) => handled === false) || false);
+    if (passed.kind === "error") session = touch(passed.exceptions?.at(-1)?.handled === false);
     emit("event", passed, hint); // before it becomes text: a replay that is kept because of it names itself in it
     send(passed);
   };
@@ -146,7 +146,7 @@ export function createClient(options: Options, build: Build): Client {
         window,
         "visibilitychange",
         guard(() => {
-          if (document.visibilityState === "hidden") return hidden();
+          if (document.hidden) return hidden();
           emit("show");
           wake();
         }),
@@ -195,8 +195,8 @@ export function createClient(options: Options, build: Build): Client {
       const { type } = item;
       if (!transport) return;
       // One decision for all of a page view: half of its vitals would be none. A replay's session was drawn when it began.
-      const rate = type === "replay_segment" ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
-      if (drawn(page.id) < rate) send(item);
+      const rate = /^r/.test(type) ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
+      if (Number(`0x${page.id.slice(0, 4)}`) / 0x10000 < rate) send(item);
       else drop("sample_rate", categoryOf(type));
     }),
     addBreadcrumb: guard((breadcrumb, hint) => {
@@ -241,7 +241,7 @@ export function createClient(options: Options, build: Build): Client {
       return done;
     },
     enable() {
-      if (transport || !dsn || typeof document === "undefined") return;
+      if (transport || !dsn || !globalThis.document) return;
       settings = knownSettings(dsn.key);
       touch = openSession(dsn.key, now);
       transport = createTransport(client);
@@ -257,13 +257,10 @@ export function createClient(options: Options, build: Build): Client {
     },
   };
 
-  if (!dsn) log(`"${options.dsn}" is no DSN`);
+  if (!dsn) log("no DSN", options.dsn);
   if (options.enabled !== false && !objects(options)) guard(client.enable)();
   return client;
 }
-
-/** 0 to 1, the same for the same id. */
-export const drawn = (id: string): number => parseInt(id.slice(0, 8), 16) / 2 ** 32;
 
 /** The user's signals, where the page wants them heeded. `enable()` is a consent that stands above them. */
 function objects({ respectDoNotTrack, respectGlobalPrivacyControl }: Options): unknown {

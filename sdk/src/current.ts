@@ -11,6 +11,8 @@ export function getClient(): Client | undefined {
   return current;
 }
 
-export function setClient(client: Client | undefined): void {
+/** Gives it back. */
+export function setClient<T extends Client | undefined>(client: T): T {
   current = client;
+  return client;
 }

@@ -2,7 +2,7 @@
 
 // https://KEY@host[/prefix]/ID, as Sentry has it, perhaps with a secret after the key; or https://host[/prefix]/tracking/KEY
 // and …/v2/KEY, whatever the endpoint is called.
-const DSN = /^(https?:\/\/)(?:([\w-]+)(?::\w*)?@([^@?#\s]+)\/\d+|([^@?#\s]+)\/[\w-]+\/([\w-]+))\/?$/;
+const DSN = /^(https?:\/\/)(?:(\w+)(?::\w*)?@(.+)\/\d+|([^@]+)\/[\w-]+\/(\w+))\/?$/;
 
 export interface Dsn {
   key: string;

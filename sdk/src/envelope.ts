@@ -2,10 +2,8 @@
 import { newId } from "./ids";
 import type { Category, Client, EventItem, Item, Stored } from "./types";
 
-const SDK = { name: "condev.browser", version: __VERSION__ };
-
-/** Where envelopes go. */
-export const addressOf = ({ endpoint }: Client): string => `${endpoint}?sdk=${SDK.name}/${SDK.version}`;
+/** Where envelopes go; the SDK's name in it spares each header that. */
+export const addressOf = ({ endpoint }: Client): string => `${endpoint}?sdk=condev.browser/${__VERSION__}`;
 
 /** A content type that no CORS preflight asks about. */
 export const TYPE = "text/plain;charset=UTF-8";
@@ -23,12 +21,6 @@ export interface Line {
   text: string;
 }
 
-/** In the order in which they are sent. */
-const ORDER = "event page_view measurement span outcome replay_segment";
-
-/** Of an envelope, by the most important of its items. */
-export const orderOf = ({ numbers }: Stored): number => ORDER.indexOf(Object.keys(numbers)[0] as string);
-
 export const categoryOf = (type: Item["type"]): Category => type.replace("event", "error").replace("_segment", "") as Category;
 
 /** The text is empty when the item is too large to be sent, whatever is left out. */
@@ -36,7 +28,7 @@ export function lineOf(item: Item): Line {
   const { type, n } = item;
   if (type !== "event") return { type, n, text: JSON.stringify(item) };
   const { extra, contexts, breadcrumbs, ...rest } = item;
-  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": "context" } }) };
+  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": true } }) };
 }
 
 /** Empty when it is too large. A page's data may be circular, endless, or throw when they are read. */
@@ -45,10 +37,8 @@ function eventText(event: EventItem): string {
   try {
     const text = JSON.stringify(event, (_, value: unknown) => {
       if (typeof value === "string") return value.slice(0, MAX_TEXT);
-      if (typeof value === "bigint") return String(value);
-      if (!value || typeof value !== "object") return value;
-      if (value instanceof Node || seen.has(value) || seen.size > MAX_OBJECTS) return String(value);
-      seen.add(value);
+      if (typeof value === "bigint" || value instanceof Node || seen.has(value) || seen.size > MAX_OBJECTS) return String(value);
+      if (Object(value) === value) seen.add(value);
       return value;
     });
     return text.length > MAX_EVENT ? "" : text;
@@ -61,9 +51,10 @@ function eventText(event: EventItem): string {
 export function pack(client: Client, lines: Line[]): Stored[] {
   const parts: Line[][] = [];
   let size = Infinity;
-  for (const line of lines.sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type))) {
+  // By the alphabet events come first, which is all that matters.
+  for (const line of lines.sort((a, b) => a.type.localeCompare(b.type))) {
     size += line.text.length;
-    if (size > MAX_ENVELOPE || line.type === "replay_segment") {
+    if (size > MAX_ENVELOPE || /^r/.test(line.type)) {
       parts.push([]);
       size = line.text.length;
     }
@@ -86,7 +77,6 @@ function envelope(client: Client, lines: Line[]): Stored {
     id,
     sent_at: at,
     has: Object.keys(numbers),
-    sdk: SDK,
     page_view: page,
     session,
     last: sequence,

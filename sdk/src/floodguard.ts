@@ -34,7 +34,7 @@ export function floodGuard(client: Client): (event: EventItem) => boolean {
       total = 0;
       sent.clear();
     }
-    const key = JSON.stringify([kind, message, fingerprint, exceptions?.at(-1)]).slice(0, MAX_KEY);
+    const key = [kind, message, fingerprint, ...Object.values(exceptions?.at(-1) || [])].join().slice(0, MAX_KEY);
     const before = sent.get(key) || 0;
     const count = (held.get(key) || 0) + 1;
     // Custom events are facts that the page counts on, not faults.

@@ -21,7 +21,10 @@ const chunks: { [Name in keyof Chunks]: () => Promise<Chunks[Name]> } = {
 };
 
 /** Record from now on, whatever was drawn; false when there is no client, or the server has switched replays off. */
-export const startReplay = async (): Promise<boolean> => (await getClient()?.load("idle"))?.startReplay() ?? false;
+export async function startReplay(): Promise<boolean> {
+  const client = getClient();
+  return client ? (await client.load("idle")).startReplay(client) : false;
+}
 
 /** Reports what happens in this page from now on. */
 export const init = (options: Options): Client => initWith(options, build);

@@ -14,25 +14,22 @@ type Global = { condev?: unknown; condevChunks?: Partial<Chunks> };
 const element = document.currentScript as HTMLScriptElement | null;
 const global = globalThis as Global;
 
-/** `window.condev` is the client, with what is added here; until `init` one that does nothing. `fixed` is what the build cannot. */
+/** `window.condev` is the client, with what is added here; without `data-dsn` or `init` one that does nothing. `fixed` is what the build cannot. */
 export function publish(integrations: Build["integrations"], more: Exposed, fixed?: Partial<Options>): void {
   const early = global.condev;
-  const make = (options: Options): Client => createClient({ ...options, ...fixed }, { integrations, load });
-  const exposed = Object.assign(Object.create(make({ dsn: "" })) as Exposed, more, {
+  const make = (options: Options): Client => setClient(createClient({ ...options, ...fixed }, { integrations, load }));
+  const exposed = Object.assign(Object.create(make(optionsOf(element?.dataset || {}))) as Exposed & Client, more, {
     getClient,
     init(options: Options) {
-      if (!getClient()) {
-        setClient(make(options));
-        Object.setPrototypeOf(exposed, getClient() as Client);
-      }
-      return getClient();
+      // Of a script that begins twice the first one counts.
+      if (!exposed.endpoint) Object.setPrototypeOf(exposed, make(options));
+      return exposed;
     },
     push(...calls: Call[]) {
-      for (const [name, ...args] of calls) exposed[name]?.(...args);
+      for (const [name, ...args] of calls) (exposed as Exposed)[name]?.(...args);
     },
   });
   global.condev = exposed;
-  if (element?.dataset["dsn"]) exposed.init(optionsOf(element.dataset));
   if (Array.isArray(early)) exposed.push(...(early as Call[]));
 }
 
@@ -50,16 +47,15 @@ async function load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name
   const integrity = __CHUNKS__[chunk] || (await load("idle")).integrity[chunk] || "";
   await (loading[chunk] ||= new Promise((resolve, reject) => {
     const { src = "", nonce } = element || {};
-    const file = `${__VERSION__}/${chunk}.js`;
     const script = document.createElement("script");
-    script.src = src.includes(`/${__VERSION__}/`) ? src.replace(/[^/]*\/[^/]*$/, file) : src.replace(/(\.js)?(\?.*)?$/, `/${file}`);
+    script.src = src.replace(RegExp(`(/${__VERSION__}/[^/]*|\\.js(\\?.*)?)?$`), `/${__VERSION__}/${chunk}.js`);
     script.integrity = integrity;
     script.crossOrigin = "";
     if (nonce) script.nonce = nonce;
     script.onload = () => resolve();
-    script.onerror = () => {
+    script.onerror = (event) => {
       delete loading[chunk];
-      reject(new Error(script.src));
+      reject(event);
     };
     document.head.append(script);
   }));

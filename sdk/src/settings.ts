@@ -21,8 +21,8 @@ export const knownSettings = (key: string): Settings => recall<Kept>(key, "setti
 export async function fetchSettings(base: string, key: string, now: number): Promise<Settings | undefined> {
   const age = now - (recall<Kept>(key, "settings")?.at || 0);
   if (age >= 0 && age < MAX_AGE) return undefined;
-  const answer = await fetch(`${base}/app-config?appId=${key}&v=2`, { credentials: "omit" });
-  if (!answer.ok) return undefined;
+  const answer = await fetch(`${base}/app-config?appId=${key}&v=2`, { credentials: "omit" }).catch(() => undefined); // no network
+  if (!answer?.ok) return undefined;
   const { data } = (await answer.json()) as Answer;
   const { sample_rates: sampleRates, ...others } = data?.sdk || {};
   const settings: Settings = { ...others, ...(sampleRates && { sampleRates }) };

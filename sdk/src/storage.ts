@@ -2,9 +2,9 @@
 
 const nameOf = (key: string, what: string): string => `condev:${key}:${what}`;
 
-export function recall<T>(key: string, what: string): T | undefined {
+export function recall<T>(key: string, what: string): T | null | undefined {
   try {
-    return JSON.parse(localStorage.getItem(nameOf(key, what)) as string) || undefined;
+    return JSON.parse(localStorage.getItem(nameOf(key, what)) as string);
   } catch {
     return undefined; // cookies are blocked, which makes the very name throw; or another program wrote there
   }

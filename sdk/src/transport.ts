@@ -2,7 +2,7 @@
  * From captured items to accepted requests: errors at once, the rest in batches, all of it when the page goes. What is
  * done when a request fails is the keeper's, which comes with a chunk (sdk/src/offline); until then it waits.
  */
-import { addressOf, type Line, lineOf, orderOf, pack, TYPE } from "./envelope";
+import { addressOf, type Line, lineOf, pack, TYPE } from "./envelope";
 import type { Client, DropReason, Category, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
 
 const BATCH_MS = 5000;
@@ -35,39 +35,33 @@ export function createTransport(client: Client): Transport {
   let keeper: Keeper | undefined;
   let stalled = false; // by a failure, before there was a keeper
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let due = 0; // when the timer fires
   let ripe = false; // what was gathered has waited long enough
-  const idle: (() => void)[] = [];
 
-  const schedule = (delay: number): void => {
-    const at = client.now() + delay;
-    if (timer && at >= due) return;
-    clearTimeout(timer);
-    due = at;
-    timer = setTimeout(
-      client.guard(() => {
-        timer = undefined;
-        ripe = true;
-        pump();
-      }),
-      delay,
-    );
+  /** After the page's own code has run: a burst is one request. */
+  const soon = (work: () => void): void => queueMicrotask(client.guard(work));
+  const go = (): void => {
+    ripe = true;
+    pump();
+  };
+  const later = (): void => {
+    timer ||= setTimeout(client.guard(go), BATCH_MS);
   };
 
   const seal = (): void => {
     lines.push(...Object.values(outcomes).map(lineOf));
-    waiting = [...waiting, ...pack(client, lines)].sort((a, b) => orderOf(a) - orderOf(b));
+    waiting = [...waiting, ...pack(client, lines)].sort((a, b) => Number("event" in b.numbers) - Number("event" in a.numbers));
     outcomes = {};
     lines = [];
     size = 0;
     ripe = false;
+    clearTimeout(timer);
+    timer = undefined;
   };
 
   /** Two requests at a time, as one may hang: what is captured meanwhile goes together in the next one. */
   const pump = (): void => {
     if (sending.size > 1) return;
     if (ripe) seal();
-    if (!waiting[0]) idle.splice(0).forEach((tell) => tell());
     const next = waiting.find((one) => !sending.has(one) && (keeper ? keeper.allows(one) : !stalled));
     if (next) void post(next);
   };
@@ -113,15 +107,15 @@ export function createTransport(client: Client): Transport {
       if (!line.text) return transport.drop("too_large", "error", 1, [item.n as number]);
       lines.push(line);
       size += line.text.length;
-      // In the next turn, so that a burst is one request; after the last turn, now.
-      if (document.visibilityState === "hidden") queueMicrotask(client.guard(hide));
-      schedule(/^[er]/.test(item.type) || size > BATCH_SIZE ? 0 : BATCH_MS);
+      if (document.hidden) soon(hide);
+      else if (/^[er]/.test(item.type) || size > BATCH_SIZE) soon(go);
+      else later();
     },
     drop(reason, category, quantity, numbers = []) {
       const outcome = (outcomes[reason + category] ||= { type: "outcome", at: client.now(), reason, category, quantity: 0, numbers: [] });
       outcome.quantity += quantity;
       outcome.numbers?.push(...numbers);
-      schedule(BATCH_MS);
+      later();
     },
     seal,
     pump,
@@ -130,7 +124,7 @@ export function createTransport(client: Client): Transport {
     forget,
     push(envelope) {
       waiting.push(envelope);
-      schedule(0);
+      soon(pump);
     },
     hide,
     wake(found) {
@@ -139,13 +133,11 @@ export function createTransport(client: Client): Transport {
       keeper?.wakes();
       pump();
     },
-    flush(timeout) {
+    async flush(timeout) {
       seal();
-      return new Promise((resolve) => {
-        setTimeout(resolve, timeout, false);
-        idle.push(() => resolve(true));
-        transport.wake();
-      });
+      transport.wake();
+      for (let left = timeout; waiting[0] && left > 0; left -= 50) await new Promise((resolve) => setTimeout(resolve, 50));
+      return !waiting[0];
     },
     discard() {
       clearTimeout(timer);

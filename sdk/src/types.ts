@@ -462,7 +462,7 @@ export interface Stored {
   readonly at: number;
   /** Header and items, as JSON lines. */
   readonly body: string;
-  /** Sequence numbers by what is inside, the most important first. */
+  /** Sequence numbers by what is inside. */
   readonly numbers: { [Type in Item["type"]]?: number[] };
 }
 
@@ -470,7 +470,7 @@ export interface Stored {
 export interface IdleChunk {
   /** Of the other chunks, where they are scripts. */
   integrity: Record<string, string>;
-  startReplay(): Promise<boolean>;
+  startReplay(client: Client): Promise<boolean>;
   /** Begins all that can wait; `settle` is told what the server sets. */
   begin(client: Client, dsn: { base: string; key: string; endpoint: string }, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup };
 }
@@ -479,7 +479,7 @@ export interface IdleChunk {
 export interface Sender {
   /** True when it is done with: accepted, or refused for good. */
   post(envelope: Stored): Promise<boolean | undefined> | undefined;
-  /** In memory, and not delivered yet; the most important first. */
+  /** In memory, and not delivered yet; those with events first. */
   waiting(): Stored[];
   /** To be sent like any other. */
   push(envelope: Stored): void;

@@ -1,4 +1,4 @@
-import { IDBFactory } from "fake-indexeddb";
+import { IDBFactory, IDBObjectStore } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openQueue } from "../src/offline/queue";
 import type { Client, Stored } from "../src/types";
@@ -236,6 +236,34 @@ describe("a browser without", () => {
     failing = false;
     await pass(60_000);
     expect(events()).toEqual(["kept"]);
+  });
+
+  test("room on its disk delivers from memory, and counts nothing as lost", async () => {
+    vi.spyOn(IDBObjectStore.prototype, "put").mockImplementation(() => {
+      throw new DOMException("full", "QuotaExceededError");
+    });
+    const client = await settled();
+    client.captureException(new Error("kept"));
+    await pass(10_000);
+    failing = false;
+    await pass(60_000);
+    expect(events()).toEqual(["kept"]);
+    expect(server.items.filter(({ type }) => type === "outcome")).toEqual([]);
+    expect(server.accounted(client.page.id)).toEqual([1, 2]);
+  });
+
+  test("an answer of its data base forgets nothing that is not there yet", async () => {
+    vi.stubGlobal("indexedDB", { open: () => ({}) });
+    const client = await settled();
+    client.captureException(new Error("important"));
+    for (let index = 0; index < 20; index++) {
+      client.capture({ type: "measurement", metric: "custom", value: index, attributes: { fill: "x".repeat(40_000) } });
+      await pass(1000);
+    }
+    failing = false;
+    await pass(400_000);
+    expect(events()).toEqual(["important"]);
+    expect(server.accounted(client.page.id)).toEqual(Array.from({ length: 22 }, (_, index) => index + 1));
   });
 
   test("`offline: false` keeps nothing on disk", async () => {

@@ -157,7 +157,7 @@ describe("the page's work", () => {
     expect(measured()).toEqual([
       {
         type: "measurement", metric: "long_frame", value: 120, unit: "millisecond", element: "https://x.test/b.js",
-        attributes: { count: 2, total: 180, blocking: 75, at: 99, function: "sort", invoker: "BUTTON.onclick" },
+        attributes: { count: 2, total: 180, blocking: 75, function: "sort", invoker: "BUTTON.onclick" },
       },
     ]);
   });

@@ -118,5 +118,6 @@ export async function turns(count = 30): Promise<void> {
 
 export function visibility(state: "hidden" | "visible"): void {
   vi.spyOn(document, "visibilityState", "get").mockReturnValue(state);
+  vi.spyOn(document, "hidden", "get").mockReturnValue(state === "hidden");
   document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
 }

@@ -47,7 +47,8 @@ PAGES: Final = (
     f"{SHOP}/performance", f"{SHOP}/performance?route=/cart&period=24h", f"{SHOP}/performance?browser=none",
     f"{SHOP}/performance/metric?metric=LCP", f"{SHOP}/performance/metric?metric=CLS&by=page&rating=poor&period=30d",
     f"{SHOP}/performance/metric?metric=cart.render", f"{SHOP}/performance/metric?metric=none",
-    f"{SHOP}/performance/values/route", "/projects/quiet/performance", f"{SHOP}/sessions?period=7d",
+    f"{SHOP}/performance/values/route", "/projects/quiet/performance", f"{SHOP}/replays",
+    f"{SHOP}/replays?release=none", f"{SHOP}/replays/values/browser", f"{SHOP}/sessions?period=7d",
     f"{SHOP}/sessions?user=nobody", f"{SHOP}/sessions/values/browser", "/projects/quiet/sessions",
     f"{SHOP}/traces?period=7d", "/projects/quiet/traces", f"{SHOP}/outcomes", "/projects/quiet/outcomes",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import Config
+from appliance.config import TAKEN_NAMES, Config
 from appliance.config_file import ConfigError, load
 from appliance.config_shown import exposed_secrets, shown
 
@@ -195,3 +195,41 @@ password = { file = "/run/secrets/smtp" }
         "metadata.url": ("env", "DATABASE_URL"),
         "plugins.smtp.password": ("file", "/run/secrets/smtp"),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('script = "sdk.mjs"', "sdk.script"),
+        ('script = "../x.js"', "sdk.script"),
+        ('script = "static.js"', "sdk.script"),
+        ('script = ""', "sdk.script"),
+        ('path = "issues"', "sdk.path"),
+        ('path = "a/b"', "sdk.path"),
+        ('path = "tracking"', "sdk.path"),
+        ('path = "Über"', "sdk.path"),
+        ('script = "shop.js"\npath = "shop"', "sdk.path"),
+    ],
+)
+def test_the_sdk_cannot_be_given_a_name_that_leads_elsewhere(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, f"[sdk]\n{text}\n"), {})
+    assert [problem.key for problem in caught.value.problems] == [key]
+
+
+def test_the_sdk_may_have_names_of_its_own(tmp_path: Path) -> None:
+    config = load(write(tmp_path, '[sdk]\nscript = "shop-metrics.js"\npath = "collect"\n'), {})
+    assert (config.sdk.script, config.sdk.path) == ("shop-metrics.js", "collect")
+
+
+def test_the_names_that_the_sdk_cannot_have_are_those_of_all_pages_and_wire_formats() -> None:
+    from appliance.dashboard import ROUTES
+    from appliance.deploy.extensions import load_extensions
+    from appliance.ingest.asgi import HEALTH_PATHS
+
+    protocols = load_extensions(Config(), Path("/nowhere")).protocols
+    own = [getattr(handler, "paths", None) or {handler.path} for handler in ROUTES]  # a router has one
+    paths = {path for some in own for path in some} | HEALTH_PATHS
+    paths |= {route.path for protocol in protocols for route in protocol.routes}
+    first = {path.strip("/").split("/")[0] for path in paths} | {"static", "example"}
+    assert first - TAKEN_NAMES - {"", "v2"} == set()

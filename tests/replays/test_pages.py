@@ -45,8 +45,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def _send(appliance: RunningAppliance, key: str) -> None:
     now = int(time.time() * 1000)
-    node = {"type": 0, "id": 1, "childNodes": []}
-    events = [
+    node: dict[str, Any] = {"type": 0, "id": 1, "childNodes": []}
+    events: list[dict[str, Any]] = [
         {"type": 4, "timestamp": now - 9_000, "data": {"href": "https://shop.test/", "width": 800, "height": 600}},
         {"type": 2, "timestamp": now - 8_990, "data": {"node": node, "initialOffset": {"left": 0, "top": 0}}},
     ]
@@ -124,7 +124,8 @@ def test_a_segment_comes_as_json_and_is_nobody_elses(site: Site) -> None:
 
 def test_the_frame_may_load_and_run_nothing_but_the_player(site: Site) -> None:
     answer = site.get("/replay-frame")
-    policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
+    parts = [part.strip().partition(" ") for part in answer.headers["content-security-policy"].split(";")]
+    policy = {name: rest for name, _, rest in parts}
     nonce = re.search(r"'nonce-([\w-]{22,})'", policy["script-src"])
     assert nonce, policy
     assert policy["script-src"] == f"'nonce-{nonce[1]}'"

@@ -13,7 +13,7 @@ from appliance.hookspecs import EventFilter, EventStoreError, Page
 from appliance.model import Batch
 from appliance.replays.service import KEPT_SECONDS, ReplayService
 from appliance.testing.clock import FakeClock
-from appliance.testing.reference_store import ReferenceStore
+from appliance.testing.reference_store import MemoryStore
 from appliance.testing.rows import NOW, SECOND, event_row, hex_id, replay_segment_row
 from condev_plugins.local_blobs import LocalBlobs
 
@@ -26,7 +26,7 @@ class Stage:
     """A store with one replay of two segments, in project 1."""
 
     def __init__(self, directory: Path) -> None:
-        self.store = ReferenceStore()
+        self.store = MemoryStore()
         self.clock = FakeClock(NOW)
         self.blobs = LocalBlobs(directory)
         self.service = ReplayService(self.store, self.blobs, self.clock)

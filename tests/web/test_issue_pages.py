@@ -249,3 +249,17 @@ def test_unmerging_needs_a_group(client: TestClient[Any]) -> None:
     assert client.post("/issues/1/unmerge", data={}).status_code == 422
     chosen = client.post("/issues/1/unmerge", data={"hash": "11d0e94b778f3a2c"}, follow_redirects=False)
     assert chosen.status_code == 303
+
+
+def test_an_event_alone_leads_to_its_place_in_its_issue(client: TestClient[Any]) -> None:
+    answer = client.get("/events/4c79f60c11214eb38604f4ae0781bfb2", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        "/issues/1/events/4c79f60c11214eb38604f4ae0781bfb2",
+    )
+
+
+def test_the_navigation_shows_the_sections_of_the_project_that_an_issue_is_of(client: TestClient[Any]) -> None:
+    shown = client.get("/issues/1").text
+    assert 'href="/projects/shop-web/performance"' in shown.partition('<main id="main"')[0]
+    assert 'href="/projects/admin/performance"' not in shown.partition('<main id="main"')[0]

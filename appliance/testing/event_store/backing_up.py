@@ -38,7 +38,7 @@ def one_of_each(batch_id: int = BATCH) -> Batch:
         batch_id=batch_id,
         events=[event_row(0)],
         measurements=[measurement_row(1)],
-        page_views=[page_view_row(2)],
+        page_views=[page_view_row(2, envelope_id=hex_id(50), title="Cart", last_sequence=4, sequences=[1, 3])],
         sessions=[session_row(3)],
         spans=[span_row(4)],
         replay_segments=[replay_segment_row(5)],
@@ -57,6 +57,7 @@ class BackupSuite:
         await store.write(Batch(batch_id=BATCH, events=rows))
         await store.write(one_of_each(BATCH + 1))
         before, _ = await store.events(ALL, Page(limit=200))
+        views_before, _ = await store.page_views(ALL, Page())
         export = await store.export()
         try:
             chunks = [chunk async for chunk in export.chunks()]
@@ -65,6 +66,8 @@ class BackupSuite:
         await store.write(Batch(batch_id=BATCH + 2, events=[event_row(90)]))
         await store.load(export.description, again(chunks))
         assert (await store.events(ALL, Page(limit=200)))[0] == before
+        assert (await store.page_views(ALL, Page()))[0] == views_before
+        assert [one.missing for one in views_before] == [2]
         assert (await store.present(BATCH, EVERYTHING))["events"] == set(range(len(HOSTILE)))
         found = await store.present(BATCH + 1, EVERYTHING)
         assert {table: set(ordinals) for table, ordinals in found.items() if table in TABLES} == {

@@ -70,7 +70,7 @@ def decode_event(found: JsonObject, raw: bytes, place: int, envelope: Envelope) 
         user=user_of(found.get("user")) or envelope.user,
         request=_request(found, url, envelope),
         user_agent=envelope.user_agent,
-        tags=cut_tags({**envelope.tags, **object_of(found.get("tags"))}, notes),
+        tags=cut_tags({**envelope.tags, **json_object(found.get("tags"), 2)}, notes),
         contexts={**envelope.contexts, **_contexts(found)},
         extra=json_object(found.get("extra")),
         debug_images=[DebugImage(code_file=file, debug_id=debug_id) for file, debug_id in images.items()],

@@ -20,9 +20,8 @@ export const consoleCalls: Integration = {
       const message = args.slice(0, 5).map(textOf).join(" ").slice(0, MAX_TEXT);
       if (wanted.includes(method)) {
         const error = args.find((one) => one instanceof Error);
-        const hint = { mechanism: "console", level };
-        if (error) client.captureException(error, hint);
-        else client.captureMessage(message, level, hint);
+        if (error) client.captureException(error, { mechanism: "console", level });
+        else client.captureMessage(message, level);
       }
       if (trail) client.addBreadcrumb({ category: "console", level, message });
     });

@@ -38,7 +38,6 @@ export const errors: Integration = {
 
 /** Those of which the browser says nothing but "Script error." */
 function foreignScripts(): string[] {
-  const scripts = document.querySelectorAll<HTMLScriptElement>("script[src]:not([crossorigin])");
-  const foreign = [...scripts].map(({ src }) => src).filter((src) => !src.startsWith(location.origin));
-  return foreign.slice(0, 5).map(cleanUrl);
+  const foreign = [...document.scripts].filter(({ src, crossOrigin }) => src && crossOrigin === null && !src.startsWith(location.origin));
+  return foreign.slice(0, 5).map(({ src }) => cleanUrl(src));
 }

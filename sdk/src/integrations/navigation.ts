@@ -19,9 +19,8 @@ export const navigation: Integration = {
       if (wants(breadcrumbs, "navigation")) client.addBreadcrumb({ category: "navigation", message: cleanUrl(last), data: { from: cleanUrl(before) } });
       if (pageOf(last) !== pageOf(before)) begin();
     });
-    const returned = client.guard((event: PageTransitionEvent) => {
-      if (event.persisted) begin(); // from the back/forward cache: seen again
-    });
+    // From the back/forward cache: seen again.
+    const returned = client.guard((event: PageTransitionEvent) => event.persisted && begin());
 
     const { navigation } = window as { navigation?: EventTarget };
     const after = (): typeof changed => changed;

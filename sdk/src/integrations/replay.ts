@@ -1,5 +1,4 @@
 /** Whether this visit is recorded, which is drawn once for all its pages; the recorder itself is a chunk (src/replay). */
-import { getClient } from "../current";
 import type { Cleanup, Client, Integration } from "../types";
 
 /** Two numbers from the visit's id, each 0 ≤ x < 1: each page of it draws the same. */
@@ -37,9 +36,8 @@ export const replay: Integration = {
 };
 
 /** Record from now on, whatever was drawn; false when the server has switched replays off for the project. */
-export async function startReplay(): Promise<boolean> {
-  const client = getClient();
-  if (!client || client.settings.replay === false) return false;
+export async function startReplay(client: Client): Promise<boolean> {
+  if (client.settings.replay === false) return false;
   const chunk = await client.guard(() => client.load("replay"))();
   if (!chunk) return false;
   const stop = chunk.startReplay(client, "session");

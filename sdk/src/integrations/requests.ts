@@ -71,8 +71,8 @@ function traceparent({ activeSpan, page }: Client): string {
 function patchFetch(client: Client, begin: Begin): Cleanup {
   return patch(client, window, "fetch", (args) => {
     const [input, init] = args as Parameters<typeof fetch>;
-    const request = (Object(input) as Request).url ? (input as Request) : undefined;
-    const call = begin("fetch", init?.method || request?.method || "GET", request?.url || String(input));
+    const request = Object(input) as Partial<Request>; // or an address, which has none of its fields
+    const call = begin("fetch", init?.method || request.method || "GET", request.url || String(input));
     if (!call) return;
     if (call.trace) addHeader(args, call.trace, request, init);
     // The promise that the page gets is the one we look at: a rejection that nobody handles stays unhandled.
@@ -83,7 +83,7 @@ function patchFetch(client: Client, begin: Begin): Cleanup {
           return response;
         },
         (error: unknown) => {
-          call.end(0, error || "failed", (init?.signal || request?.signal)?.aborted);
+          call.end(0, error || "failed", (init?.signal || request.signal)?.aborted);
           throw error;
         },
       );
@@ -91,13 +91,13 @@ function patchFetch(client: Client, begin: Begin): Cleanup {
 }
 
 /** Adds the header in the form in which the page gave its own; the page's objects stay as they are, but for a Request. */
-function addHeader(args: unknown[], trace: string, request?: Request, init?: RequestInit): void {
+function addHeader(args: unknown[], trace: string, request: Partial<Request>, init?: RequestInit): void {
   const given = init?.headers;
-  const present = new Headers(given || request?.headers);
+  const present = new Headers(given || request.headers);
   if (present.has(HEADER) || init instanceof Request) return;
   present.set(HEADER, trace);
   // A second argument would reset the Request's referrer.
-  if (request && !given) request.headers.set(HEADER, trace);
+  if (request.headers && !given) request.headers.set(HEADER, trace);
   else {
     const headers = given instanceof Headers ? present : Array.isArray(given) ? [...given, [HEADER, trace]] : { ...given, [HEADER]: trace };
     args[1] = { ...init, headers };

@@ -4,7 +4,7 @@
  */
 import { addressOf, categoryOf, TYPE } from "../envelope";
 import { newId } from "../ids";
-import type { Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
+import type { Category, Client, DropReason, Item, Keeper, OutcomeItem, Sender, Stored } from "../types";
 import { openQueue } from "./queue";
 
 const MAX_WAITING = 500_000; // characters in memory
@@ -12,25 +12,28 @@ const FIRST_RETRY = 1000;
 const LAST_RETRY = 300_000;
 const RATE_LIMIT = 60; // seconds, when the server says no number
 const ALL = "all";
+const IMPORTANCE: Item["type"][] = ["event", "page_view", "span", "measurement", "replay_segment"]; // as the server's
+const ORDER = IMPORTANCE.map(categoryOf);
 const ZIP_FROM = 1500; // about one network packet; below it gzip saves no round trip
 
 export function keepFor(client: Client, sender: Sender): Keeper {
   const { offline } = client.options;
   const queue = offline === false ? undefined : openQueue(client.endpoint, typeof offline === "object" ? offline : {}, (stored, reason) => lose(stored, reason));
-  const onDisk = new Set<string>();
+  const onDisk = new Map<string, boolean>(); // id → whether it is there already
   const limits: Record<string, number> = {}; // category → when it may be sent again
   let failures = 0;
   let retryAt = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const most = ({ numbers }: Stored): string => categoryOf(Object.keys(numbers)[0] as Item["type"]);
+  const most = ({ numbers }: Stored): Category => categoryOf(IMPORTANCE.find((type) => type in numbers) || "outcome");
   const limitedUntil = (envelope: Stored): number => Math.max(limits[most(envelope)] || 0, limits[ALL] || 0);
   const blockedUntil = (envelope: Stored): number => Math.max(limitedUntil(envelope), retryAt);
 
   const keep = client.guard(async (envelope: Stored): Promise<void> => {
     if (!queue || onDisk.has(envelope.id)) return;
-    onDisk.add(envelope.id);
-    if (!(await queue.put(envelope))) onDisk.delete(envelope.id);
+    onDisk.set(envelope.id, false);
+    if (await queue.put(envelope)) onDisk.set(envelope.id, true);
+    else onDisk.delete(envelope.id);
   });
 
   /** Tells the server what will not come. What only tells of drops is not mourned in turn. */
@@ -53,13 +56,13 @@ export function keepFor(client: Client, sender: Sender): Keeper {
   const shed = (): void => {
     const waiting = sender.waiting();
     let size = waiting.reduce((sum, { body }) => sum + body.length, 0);
-    // The least important are the last ones.
-    for (let at = waiting.length - 1; size > MAX_WAITING && at >= 0; at--) {
-      const envelope = waiting[at] as Stored;
+    const rank = (envelope: Stored): number => ORDER.indexOf(most(envelope));
+    for (const envelope of [...waiting].sort((a, b) => rank(b) - rank(a))) {
+      if (size <= MAX_WAITING) return;
       if (most(envelope) === "outcome") continue;
       size -= envelope.body.length;
-      waiting.splice(at, 1);
-      if (!onDisk.has(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
+      sender.forget(envelope);
+      if (!onDisk.get(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
     }
   };
 
@@ -67,7 +70,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
     queue?.drain(async (envelope) => {
       if (sender.waiting().some(({ id }) => id === envelope.id)) return true; // this tab's own, which it tries by itself
       if (blockedUntil(envelope) > client.now()) return false;
-      onDisk.add(envelope.id);
+      onDisk.set(envelope.id, true);
       return Boolean(await sender.post(envelope));
     }),
   );

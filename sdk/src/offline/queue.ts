@@ -70,7 +70,7 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
 
   return {
     async put(stored) {
-      const key = await change((store) => store.put(stored));
+      const key = await change((store) => store.put(stored)).catch(() => undefined); // the disk is full, or the user cleared it
       size += stored.body.length;
       if (size > maxBytes) await look();
       return key !== undefined;

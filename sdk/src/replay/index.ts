@@ -107,7 +107,10 @@ export function startReplay(client: Client, mode: "session" | "buffer"): Cleanup
     }
     if (!sink) return;
     event.replay_id = sink.id;
-    if (wrong && event.id) sink.error(event.id);
+    if (wrong && event.id) {
+      sink.error(event.id);
+      recorder?.mark("error", { id: event.id });
+    }
     if (first) sink.flush(); // what led to it is safe, whatever it does to the page
   }
 

@@ -62,8 +62,6 @@ export function openSink(client: Client, options: ReplayOptions, type: "session"
     clearTimeout(timer);
     timer = undefined;
     if (parts[0]) {
-      urls.add(client.page.url);
-      traces.add(client.page.traceId);
       const item: ReplaySegment = { type: "replay_segment", replay_id: from.id, segment: next++, replay_type: type, started, ended };
       const lists = { error_ids: errors, trace_ids: traces, urls };
       for (const [name, values] of Object.entries(lists)) {
@@ -86,7 +84,11 @@ export function openSink(client: Client, options: ReplayOptions, type: "session"
     id: from.id,
     add(json, at) {
       if (length && length + json.length > SEGMENT_SIZE) flush();
-      if (!parts[0]) started = at;
+      if (!parts[0]) {
+        started = at;
+        urls.add(client.page.url);
+        traces.add(client.page.traceId);
+      }
       ended = at;
       parts.push(json);
       length += json.length;
@@ -97,7 +99,10 @@ export function openSink(client: Client, options: ReplayOptions, type: "session"
       return true;
     },
     error: (id) => void errors.add(id),
-    page: (url) => void urls.add(url),
+    page(url) {
+      urls.add(url);
+      traces.add(client.page.traceId);
+    },
     flush,
     resume(kept) {
       ({ next, size, started: begun } = kept);

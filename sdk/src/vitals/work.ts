@@ -43,7 +43,6 @@ export function watchWork(client: Client): Cleanup {
       dom_content_loaded: rounded(entry.domContentLoadedEventEnd - since),
       bytes: entry.transferSize,
       protocol: entry.nextHopProtocol,
-      navigation_type: entry.type,
     });
   }
   if (longTasks) {
@@ -61,9 +60,9 @@ export function watchWork(client: Client): Cleanup {
     const deliver = (): void => {
       if (!longest) return;
       const [script] = [...(longest.scripts ?? [])].sort((a, b) => b.duration - a.duration);
-      const attributes = { count, total: rounded(total), blocking: rounded(blocking), at: rounded(longest.startTime) };
       const { sourceURL = "", sourceFunctionName, invoker } = script ?? {};
-      report(loaf ? "long_frame" : "long_task", longest.duration, { ...attributes, function: sourceFunctionName, invoker }, address(sourceURL));
+      const sums = { count, total: rounded(total), blocking: rounded(blocking) };
+      report(loaf ? "long_frame" : "long_task", longest.duration, { ...sums, function: sourceFunctionName, invoker }, address(sourceURL));
       longest = undefined;
       count = total = blocking = 0;
     };

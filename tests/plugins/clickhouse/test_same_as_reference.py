@@ -13,7 +13,17 @@ from appliance.hookspecs import EventFilter, EventStore, Page
 from appliance.model import Batch
 from appliance.testing.clock import FakeClock
 from appliance.testing.reference_store import MemoryStore
-from appliance.testing.rows import DAY, HOUR, NOW, event_row, hex_id, measurement_row, session_row
+from appliance.testing.rows import (
+    DAY,
+    HOUR,
+    NOW,
+    event_row,
+    hex_id,
+    measurement_row,
+    page_view_row,
+    session_row,
+    span_row,
+)
 from condev_plugins.clickhouse.store import ClickHouseStore
 from condev_plugins.clickhouse.testing import temporary_store
 
@@ -58,7 +68,39 @@ def random_batch(dice: random.Random, number: int) -> Batch:
         sessions.append(
             session_row(200 + n, session_id=hex_id(dice.randrange(9)), status=dice.choice(("ok", "crashed")), **fields)
         )
-    return Batch(batch_id=number + (1 << 100), events=events, measurements=measurements, sessions=sessions)
+    views = [
+        page_view_row(
+            300 + n, envelope_id=hex_id(dice.getrandbits(128)), session_id=hex_id(dice.randrange(9)),
+            last_sequence=dice.randrange(9), sequences=sorted(dice.sample(range(1, 12), dice.randrange(5))),
+            route=dice.choice(("", "/a")), **_of_one_view(dice),
+        )
+        for n in range(15)
+    ]  # fmt: skip
+    spans = [
+        span_row(
+            400 + n, span_id=f"{place:016x}", trace_id=hex_id(place % 4), start=begun, end=begun + dice.randrange(HOUR),
+            received_at=NOW - dice.randrange(HOUR), is_segment=dice.random() < 0.5, project_id=1 + place % 2,
+            browser=dice.choice(("Chrome", "Firefox")), url=dice.choice(("https://a/", "")),
+        )
+        for n in range(10)
+        for place in (dice.randrange(20),)
+        for begun in (NOW - (place + 1) * 3 * HOUR - dice.randrange(60_000_000),)
+    ]  # fmt: skip
+    return Batch(
+        batch_id=number + (1 << 100), events=events, measurements=measurements, sessions=sessions, page_views=views,
+        spans=spans,
+    )  # fmt: skip
+
+
+def _of_one_view(dice: random.Random) -> dict[str, Any]:
+    """What all requests of a page view say alike: its id, project and beginning."""
+    number = dice.randrange(12)
+    began = NOW - (number + 1) * 5 * HOUR
+    return {
+        "page_view_id": hex_id(number), "project_id": 1 + number % 2, "timestamp": began,
+        "received_at": began + dice.randrange(HOUR), "url": dice.choice(("https://a/", "https://b/?q=1")),
+        "environment": dice.choice(("production", "staging", "")), "browser": dice.choice(("Chrome", "Firefox", "")),
+    }  # fmt: skip
 
 
 def random_filter(dice: random.Random) -> EventFilter:
@@ -74,6 +116,17 @@ def random_filter(dice: random.Random) -> EventFilter:
         oses=maybe(("macOS",)), user_ids=maybe(("u1",)), urls=maybe(("https://a/",)), tags=maybe((("t", "1"),)),
         text=maybe("alpha"),
     )  # fmt: skip
+
+
+async def _all(query: Any, where: EventFilter) -> list[object]:
+    """Every item, four at a time."""
+    found, cursor = list[object](), ""
+    for _ in range(100):
+        some, cursor = await query(where, Page(limit=4, cursor=cursor))
+        found += some
+        if not cursor:
+            break
+    return found
 
 
 async def answers(store: EventStore, where: EventFilter) -> dict[str, object]:
@@ -96,6 +149,8 @@ async def answers(store: EventStore, where: EventFilter) -> dict[str, object]:
         "routes": await store.metric_summaries(where, by_route=True),
         "neighbours": await store.neighbours(where, first[0]) if first else None,
         "replays": await store.replays(where, Page()),
+        "page views": await _all(store.page_views, where), "gaps": await store.page_view_count(where),
+        "spans": await _all(store.spans, where), "trace": await store.trace(where.project_ids, hex_id(1)),
     }  # fmt: skip
 
 

@@ -20,12 +20,14 @@ const GONE = new Set([
   "codebase", "archive", "classid", "lowsrc", "dynsrc", "longdesc", "cite", "profile", "nonce", "autofocus", "autoplay",
   "target", "download", "is", "popovertarget", "command", "commandfor", "allow", "sandbox", "csp", "rr_src", "attributionsrc",
 ]);
-const IMAGES = new Set(["src", "poster", "rr_dataurl"]);
+const IMAGES = new Set(["src", "poster", "rr_dataurl", "href", "xlink:href"]);
+const PICTURES = new Set(["img", "image", "input", "video", "canvas"]); // what shows an image; anything else would load a document
 const LINKS = new Set(["href", "xlink:href"]);
 
 /** The events that can be played, in the order of time, and the pages that were shown: `{events, pages}`. */
 export function clean(found) {
   const events = [];
+  tags = new Map();
   for (const event of found) {
     const kept = usable(event) && playable(event);
     if (kept) events.push(event);
@@ -33,6 +35,8 @@ export function clean(found) {
   events.sort((one, other) => one.timestamp - other.timestamp);
   return { events, pages: pagesOf(events) };
 }
+
+let tags = new Map(); // node id → name: what an attribute means depends on it
 
 function usable(event) {
   return isObject(event) && Number.isFinite(event.timestamp) && isObject(event.data);
@@ -55,7 +59,7 @@ function incremental(data) {
     data[key] = data[key].filter(isObject);
   }
   data.adds = data.adds.filter((add) => isObject(add.node) && cleanNode(add.node));
-  for (const change of data.attributes) change.attributes = attributes(change.attributes);
+  for (const change of data.attributes) change.attributes = attributes(change.attributes, tags.get(change.id));
   for (const change of data.texts) if (typeof change.value === "string") change.value = css(change.value);
   return true;
 }
@@ -96,7 +100,8 @@ function element(node) {
     if (REPLACED[name] === NOTHING) return empty(node);
     node.tagName = REPLACED[name];
   }
-  node.attributes = attributes(node.attributes);
+  tags.set(node.id, name);
+  node.attributes = attributes(node.attributes, name);
   if (style) node.attributes.rel = "stylesheet";
   if (name === "style") for (const child of Array.isArray(node.childNodes) ? node.childNodes : []) if (isObject(child)) child.isStyle = true;
 }
@@ -107,28 +112,34 @@ function empty(node) {
   node.childNodes = [];
 }
 
-function attributes(found) {
+function attributes(found, tag) {
   const kept = {};
   for (const [name, value] of Object.entries(isObject(found) ? found : {})) {
     const key = name.toLowerCase();
-    if (key.startsWith("on") || GONE.has(key) || !/^[^\s"'<>/=]+$/.test(name) || name === "__proto__") continue;
+    if (key.startsWith("on") || key.startsWith("rr_media") || GONE.has(key) || !/^[^\s"'<>/=]+$/.test(name) || name === "__proto__") continue;
     if (key === "style" && isObject(value)) deepStyles((kept[name] = value), 0);
     else if (value === null || typeof value === "boolean" || typeof value === "number") kept[name] = value;
-    else if (typeof value === "string") kept[name] = text(key, value);
+    else if (typeof value === "string") {
+      const made = text(key, value, tag);
+      if (made !== null) kept[name] = made;
+    }
   }
   return kept;
 }
 
-function text(key, value) {
-  if (IMAGES.has(key)) return /^data:image\//i.test(value) ? value : BLANK;
-  if (LINKS.has(key)) return value.startsWith("#") || /^data:image\//i.test(value) ? value : "#";
+function text(key, value, tag) {
+  if (LINKS.has(key) && !PICTURES.has(tag)) return value.startsWith("#") ? value : "#";
+  if (IMAGES.has(key)) {
+    if (!PICTURES.has(tag) || (tag === "video" && key === "src")) return null;
+    return /^data:image\//i.test(value) ? value : BLANK;
+  }
   if (key === "_csstext" || key === "style") return css(value);
   return /^\s*(javascript|vbscript|data):/i.test(value) && key !== "value" ? "" : value;
 }
 
 // Addresses in styles become nothing; what is embedded stays. The policy holds for what this does not know.
 function css(value) {
-  return value.replace(/@import[^;]*;?/gi, "").replace(/url\(\s*(?!["']?(?:data:image\/|data:font\/|data:application\/|#))[^)]*\)/gi, "url()");
+  return value.replace(/@import[^;]*;?/gi, "").replace(/(image-set|src)\((?:[^()]|\([^()]*\))*\)/gi, "none").replace(/url\(\s*(?!["']?(?:data:image\/|data:font\/|data:application\/|#))[^)]*\)/gi, "url()");
 }
 
 function deepStyles(value, depth) {

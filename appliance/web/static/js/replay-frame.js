@@ -46,6 +46,15 @@ const DO = {
       triggerFocus: false, pauseAnimation: true, UNSAFE_replayCanvas: false, mouseTail: { strokeStyle: "#6a5acd" },
       insertStyleRules: ["img, video, canvas, iframe { background-color: rgb(128 128 128 / .16) }"],
     });
+    // One step that cannot be played costs no other.
+    const apply = replayer.applyIncremental;
+    replayer.applyIncremental = (...step) => {
+      try {
+        apply.apply(replayer, step);
+      } catch (error) {
+        console.debug("a step of the replay cannot be played", error);
+      }
+    };
     // Nothing of it answers to the keyboard or to the pointer.
     replayer.iframe.tabIndex = -1;
     replayer.iframe.setAttribute("title", "The recorded page");

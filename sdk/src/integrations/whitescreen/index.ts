@@ -17,7 +17,7 @@ const RETRIES = 2; // with these, an empty page is reported 5 s after it loaded 
 const LOADING_FACTOR = 4; // … and one that says it is loading after 17
 const KEPT = 5; // errors and failed resources that go into the report
 
-let check: (() => Look) | undefined;
+let check: (() => Look | undefined) | undefined;
 
 /** What a look sees now. If it is white, and stays so, it is reported. Undefined when the SDK does not watch. */
 export const checkWhiteScreen = (): Look | undefined => check?.();
@@ -90,11 +90,11 @@ function setup(client: Client): () => void {
   );
   observer.observe(document, { childList: true, subtree: true });
   if (document.readyState === "complete") loaded();
-  check = () => {
+  check = client.guard(() => {
     const seen = look(options);
     if (seen.reason) begin("manual");
     return seen;
-  };
+  });
   return all(
     listen(window, "load", loaded),
     client.on("event", ({ id, kind, exceptions, contexts, message }) => {

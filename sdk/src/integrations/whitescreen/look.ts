@@ -30,7 +30,7 @@ export interface Look {
   root: Element | null;
 }
 
-const ROOTS = "#root,#app,#__next,#__nuxt,[data-reactroot],main";
+const ROOTS = "#root,#app,#__next,#__nuxt,main";
 const LOADING = ["skeleton", "shimmer", "loading", "loader", "spinner", "splash"]
   .map((word) => `[class*=${word} i],[id*=${word} i]`)
   .join();
@@ -111,6 +111,7 @@ export function look(options: WhiteScreenOptions): Look {
 
   /** Whether an element that the grid missed is content in plain view. */
   const shows = (element: Element): unknown => {
+    if (!bears(element)) return;
     const range = document.createRange();
     range.selectNode(textOf(element) ?? element);
     const box = range.getClientRects()[0]; // of text: its first line

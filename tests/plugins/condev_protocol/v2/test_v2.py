@@ -22,6 +22,7 @@ from appliance.model import (
     ReplaySegment,
     Session,
 )
+from appliance.testing.hostile import odd_events
 from appliance.testing.protocols import check_items
 from condev_plugins.condev_protocol import CondevProtocol, CondevProtocolV2
 
@@ -360,3 +361,12 @@ def test_a_body_of_line_feeds_is_bounded() -> None:
 def test_what_cannot_be_read_at_all_is_refused_in_words() -> None:
     with pytest.raises(DecodeError, match="header"):
         decoded(b"\xff\xfe\x00nothing", b"{{{{")
+
+
+@pytest.mark.parametrize("name", sorted(odd_events(lambda: "a" * 32, "s3cret")))
+def test_events_that_are_broken_on_purpose_cost_no_other(name: str) -> None:
+    odd = odd_events(lambda: "a" * 32, "s3cret")[name].replace(b"\n", b" ")
+    item = odd.replace(b"{", b'{"type":"event","kind":"error","id":"' + b"a" * 32 + b'",', 1)
+    for header_line, line in ((json.dumps(header(page_view=VIEW)).encode(), item), (odd, json.dumps(event()).encode())):
+        found = decoded(header_line, line, event(id="b" * 32, message="after it"))
+        assert [one.message for one in found if isinstance(one, Event)][-1] == "after it", name
