@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import ssl
@@ -145,7 +146,8 @@ def kill_by_memory(vps: Vps, service: str) -> None:
     Every process of the service is made the first choice; what takes the memory ends with the container.
     """
     for pid in vps.docker("top", container(vps, service), "-o", "pid").split()[1:]:
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a health check that has ended
+            Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
     greedy = "taken = []\nwhile True: taken.append(b'x' * (8 << 20))"
     vps.run("docker", "exec", container(vps, service), "python3", "-c", greedy, check=False)
 
