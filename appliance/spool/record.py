@@ -25,7 +25,7 @@ class SpooledRecord(Struct, array_like=True, frozen=True, kw_only=True, tag="req
     event_id: str = ""  # as peeked
     category: str = ""  # as peeked: a `model.Category` value
     body: bytes = b""
-    refused: list[str] = field(default_factory=list)  # categories that the project does not want: decode leaves them out
+    refused: list[str] = field(default_factory=list)  # categories that the project does not want: left out by decode
 
 
 class DropCount(Struct, array_like=True, frozen=True):
