@@ -78,7 +78,8 @@ def _one_start(browser: Browser, server: PageServer, *, sdk: bool = True) -> dic
     page.goto(server.address(sdk=sdk), wait_until="load")
     page.wait_for_timeout(SETTLE_SECONDS * 1000)
     complete: list[Any] = []
-    session.on("Tracing.tracingComplete", lambda data: complete.append(data))
+    # Playwright keeps something on the handler, which a method of a list does not take.
+    session.on("Tracing.tracingComplete", lambda data: complete.append(data))  # noqa: PLW0108
     session.send("Tracing.end")
     while not complete:
         page.wait_for_timeout(20)
