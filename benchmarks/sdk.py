@@ -78,7 +78,8 @@ def _one_start(browser: Browser, server: PageServer, *, sdk: bool = True) -> dic
     page.goto(server.address(sdk=sdk), wait_until="load")
     page.wait_for_timeout(SETTLE_SECONDS * 1000)
     complete: list[Any] = []
-    session.on("Tracing.tracingComplete", complete.append)
+    # Playwright keeps something on the handler, which a method of a list does not take.
+    session.on("Tracing.tracingComplete", lambda data: complete.append(data))  # noqa: PLW0108
     session.send("Tracing.end")
     while not complete:
         page.wait_for_timeout(20)
@@ -206,7 +207,7 @@ def _heaps(browser: Browser, server: PageServer, minutes: int, *, sdk: bool) -> 
     session = page.context.new_cdp_session(page)
     for _ in range(10):
         over: list[Any] = []
-        session.once("Emulation.virtualTimeBudgetExpired", over.append)
+        session.once("Emulation.virtualTimeBudgetExpired", lambda data, over=over: over.append(data))
         budget = {"policy": "pauseIfNetworkFetchesPending", "budget": minutes * MINUTE_MS / 10}
         session.send("Emulation.setVirtualTimePolicy", budget)
         while not over:

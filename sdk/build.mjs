@@ -5,18 +5,28 @@
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
+const version = `${JSON.parse(readFileSync(join(here, "package.json"), "utf8")).version}-${hashOfSources()}`;
 const target = process.argv.includes("--out") ? resolve(process.argv[process.argv.indexOf("--out") + 1]) : join(here, "dist");
 const out = `${target}.${process.pid}`; // renamed at the end: who reads the target finds one build or the other
 process.on("exit", () => rmSync(out, { recursive: true, force: true })); // of a build that failed
 const esbuild = await tool("esbuild");
 const terser = await tool("terser");
+
+/** Four digits that change with what is built: files under /sdk/VERSION/ are cached for ever, also between two releases. */
+function hashOfSources() {
+  const digest = createHash("sha256");
+  const files = readdirSync(join(here, "src"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  for (const file of [...files, join(here, "package-lock.json"), fileURLToPath(import.meta.url)].sort()) digest.update(readFileSync(file));
+  return digest.digest("hex").slice(0, 4);
+}
 
 /** The SDK's own, or what builds the dashboard's assets: that is there before the SDK's development packages are. */
 async function tool(name) {

@@ -30,7 +30,7 @@ from .queries_events import page_limit
 SLACK: Final = 3_600_000_000  # µs
 # Highest first: what was given out is also what the page says it dropped.
 _LAST: Final = "greatest(max(last_sequence), max(toUInt64(arrayMax(sequences))))"
-_ARRIVED: Final = "length(groupUniqArrayArray(sequences))"
+_ARRIVED: Final = "groupBitmapArray(sequences)"  # a million numbers take 128 KB, whoever sends them
 _VIEW: Final = f"""
     SELECT project_id, page_view_id, toUnixTimestamp64Micro(min(timestamp)) AS begun, argMax((
         session_id, url, route, title, referrer, CAST(release, 'String'), CAST(environment, 'String'),

@@ -344,6 +344,27 @@ describe("a recording", () => {
     expect(client.replayId).toBeUndefined();
   });
 
+  it("of a page whose picture takes too long ends at once, and says why", async () => {
+    let time = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (time += 600));
+    const [client] = await run({ replay: true }, "session");
+    expect(client.drops).toContainEqual(["page_slow", "replay"]);
+    expect(client.replayId).toBeUndefined();
+    const count = client.segments.length;
+    document.body.append("more");
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(client.segments.length).toBe(count);
+    vi.restoreAllMocks();
+  });
+
+  it("is forgotten when the server switches replays off", async () => {
+    const [client] = await run({ replay: true }, "session");
+    client.emit("settings", { replay: false });
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(client.segments).toEqual([]);
+    expect(client.replayId).toBeUndefined();
+  });
+
   it("that was buffered becomes a session's when the page asks for it", async () => {
     const [client, stop] = await run({ replay: true }, "buffer");
     startReplay(client, "session");

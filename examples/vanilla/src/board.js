@@ -32,6 +32,7 @@ function card({ id, title, note, run, expects }, condev, config) {
   const button = element("button");
   button.type = "button";
   button.dataset.cause = id;
+  button.id = `cause-${id}`; // what a breadcrumb of the click is called by
   button.append(title, element("small", "", note));
   const state = element("p", "state");
   state.setAttribute("aria-live", "polite");

@@ -29,5 +29,5 @@ function showFacts() {
   const bytes = loaded.reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0);
   const names = loaded.map(({ name }) => name.split("/").at(-1)).join(", ");
   document.getElementById("weight").textContent = `${(bytes / 1000).toFixed(1)} kB so far: ${names}`;
-  document.getElementById("view").textContent = condev.getClient?.()?.page.id.slice(0, 12) ?? "not reported";
+  document.getElementById("view").textContent = config.dsn ? condev.page.id.slice(0, 12) : "not reported";
 }

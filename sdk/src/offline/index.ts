@@ -133,7 +133,7 @@ export function keepFor(client: Client, sender: Sender): Keeper {
     },
 
     wakes() {
-      retryAt = 0;
+      failures = retryAt = 0; // a network that has just come back may fail once more
       void drain();
     },
 

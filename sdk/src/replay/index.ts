@@ -156,6 +156,8 @@ export function startReplay(client: Client, mode: "session" | "buffer"): Cleanup
     }),
   };
   if (mode === "session") open("session", claim(client));
+  const { stop: end } = active;
   recorder = record(client, options, take, giveUp);
-  return active?.stop || (() => {});
+  if (!active) recorder.stop(); // its first picture already took too long
+  return end;
 }

@@ -364,19 +364,23 @@ def send_hostile(site: World, url: str) -> str:
     return replay_id
 
 
-# What the frames would do if nothing had been taken out of the recording before.
-WITHOUT_CLEANING: Final = """url => {
+# What the frames would do if nothing had been taken out of the recording before. In a turn of its own: what a debugger
+# evaluates may evaluate more, whatever the policy says.
+WITHOUT_CLEANING: Final = """url => setTimeout(() => {
   const inner = document.querySelector(".replayer-wrapper > iframe").contentDocument;
-  const run = "top.hacked = 'ran'; parent.hacked = 'ran'; window.hacked = 'ran'";
   for (const place of [inner.body, document.body]) {
+    const where = place === inner.body ? "inner" : "outer";
+    const run = (how) => `top.hacked = parent.hacked = window.hacked = '${how} in ${where}'`;
     const box = place.ownerDocument.createElement("div");
     const css = `@import "${url}/raw-import.css"; div { background: url(${url}/raw-css.png) }`;
-    box.innerHTML = `<img src="${url}/raw.png" onerror="${run}"><img src=x onerror="${run}">
-      <iframe src="${url}/raw-frame"></iframe><iframe srcdoc="<script>${run}</script>"></iframe>
-      <iframe src="javascript:${run}"></iframe><link rel="stylesheet" href="${url}/raw.css"><style>${css}</style>
+    box.innerHTML = `<img src="${url}/raw.png" onerror="${run("attribute")}">
+      <img src=x onerror="${run("attribute")}">
+      <iframe src="${url}/raw-frame"></iframe><iframe srcdoc="<script>${run("srcdoc")}</script>"></iframe>
+      <iframe src="javascript:${run("address")}"></iframe>
+      <link rel="stylesheet" href="${url}/raw.css"><style>${css}</style>
       <video src="${url}/raw.mp4" autoplay></video><object data="${url}/raw-object"></object>`;
     place.append(box);
-    for (const text of [run, ""]) {
+    for (const text of [run("element"), ""]) {
       const script = place.ownerDocument.createElement("script");
       if (text) script.textContent = text; else script.src = `${url}/raw.js`;
       place.append(script);
@@ -385,9 +389,10 @@ WITHOUT_CLEANING: Final = """url => {
     meta.httpEquiv = "refresh";
     meta.content = `0;url=${url}/raw-refresh`;
     if (place === inner.body) place.append(meta);
-    try { place.ownerDocument.defaultView.eval(run); } catch {}
+    try { place.ownerDocument.defaultView.eval(run("eval")); } catch {}
   }
-}"""
+  window.tried = true;
+})"""
 
 
 async def test_a_hostile_recording_loads_and_runs_nothing(site: World, dashboard: Page) -> None:
@@ -426,6 +431,7 @@ async def test_a_hostile_recording_loads_and_runs_nothing(site: World, dashboard
     await dashboard.wait_for_timeout(1_000)  # nothing tells that something will not be loaded
     # What is blocked is told as a request, too; nobody was asked.
     await nothing_happened(dashboard, outside, [], dialogs)
+    assert await frame.evaluate("window.tried")
     assert complaints
     assert dashboard.url.endswith(replay_id)
     outside.close()

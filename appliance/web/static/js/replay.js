@@ -121,8 +121,8 @@ function set(root) {
 
 async function segment(address) {
   const answer = await fetch(address, { credentials: "same-origin" });
-  if (answer.status === 401 || answer.redirected) location.reload();
-  return answer.ok ? answer.text() : null;
+  if (answer.redirected) location.reload(); // the session has ended, and what came is the sign-in page
+  return answer.ok && !answer.redirected ? answer.text() : null;
 }
 
 // Pages come from the recording itself: their addresses are text, never links.

@@ -118,7 +118,7 @@ export const errors = {
       expects: event("A very long message"),
       run: (condev) => {
         for (let step = 0; step < 40; step += 1) condev.addBreadcrumb({ category: "ui.click", message: `button#step-${step}`, data: { step } });
-        condev.captureException(new Error(`A very long message. ${"It goes on and on. ".repeat(200)}`), { extra: { nested: { deep: { deeper: [1, 2, { three: true }] } } } });
+        condev.captureException(new RangeError(`A very long message. ${"It goes on and on. ".repeat(200)}`), { extra: { nested: { deep: { deeper: [1, 2, { three: true }] } } } });
       },
     },
   ],

@@ -40,7 +40,10 @@ export const page = {
       title: "Long task",
       note: "600 ms of computing while nobody asked",
       expects: metric("long_task", "long_frame"),
-      run: () => void setTimeout(() => block(600), 100),
+      run: (_condev, say) => {
+        setTimeout(() => block(600), 100);
+        say("sent when you leave or hide the page");
+      },
     },
     {
       id: "mark",

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from appliance.hookspecs import ProjectSettings
 from appliance.model import (
     Event,
     Item,
@@ -25,6 +26,7 @@ from appliance.model import (
 )
 from appliance.testing.protocols import check_items, refusal
 from condev_plugins.condev_protocol import CondevProtocolV2
+from condev_plugins.condev_protocol.v2.settings import settings_answer
 
 from .from_schema import anything, examples
 
@@ -139,3 +141,16 @@ def test_a_recording_that_unpacks_to_too_much_is_left_out_and_said() -> None:
     found = decoded([{"v": 2, "id": "1" * 32, "sent_at": NOW // 1000}, line])
     assert [(item.reason, item.category) for item in found if isinstance(item, Outcome)] == [("too_large", "replay")]
     assert len(found) == 1
+
+
+def test_the_examples_of_the_docs_are_as_the_schema_and_the_code_have_them() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "protocol.md").read_text()
+    envelope, settings_shown = (block.partition("\n```")[0] for block in text.split("```json\n")[1:])
+    for line in envelope.splitlines():
+        VALID.validate(json.loads(line))
+    kinds = [type(item) for item in decoded([*envelope.splitlines()])]
+    assert kinds == [Event, Measurement, PageView, Session]
+    shown = json.loads(settings_shown)
+    chosen = {name: value for name, value in shown["data"]["sdk"].items() if name != "replay"}
+    answer = settings_answer("KEY", ProjectSettings(project_id=1, sdk=chosen))
+    assert json.loads(answer.body) == shown
