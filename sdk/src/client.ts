@@ -47,7 +47,7 @@ export function createClient(options: Options, build: Build): Client {
   const log: Client["log"] = (...args) => options.debug && console.debug("condev:", ...args);
   const drop: Client["drop"] = (reason, category, quantity = 1, numbers) => transport?.drop(reason, category, quantity, numbers);
   const guard = guardWith((error) => {
-    log("own error", error);
+    log(error);
     drop("sdk_error", "error");
   });
   const emit = <Name extends keyof ClientEvents>(name: Name, ...args: ClientEvents[Name]): void =>
@@ -62,8 +62,7 @@ export function createClient(options: Options, build: Build): Client {
   };
 
   const isUnwanted = ({ exceptions = [], message = "" }: EventItem): unknown => {
-    const { stack = "" } = exceptions.at(-1) || {};
-    const script = scriptOf(stack);
+    const script = scriptOf(exceptions.at(-1)?.stack || "");
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
       texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
@@ -242,6 +241,8 @@ export function createClient(options: Options, build: Build): Client {
     },
     enable() {
       if (transport || !dsn || !globalThis.document) return;
+      // Loaded in advance, perhaps for nobody: it begins when it is shown.
+      if ((document as { prerendering?: boolean }).prerendering) return document.addEventListener("prerenderingchange", client.enable);
       settings = knownSettings(dsn.key);
       touch = openSession(dsn.key, now);
       transport = createTransport(client);
@@ -257,7 +258,7 @@ export function createClient(options: Options, build: Build): Client {
     },
   };
 
-  if (!dsn) log("no DSN", options.dsn);
+  if (!dsn) log("DSN?");
   if (options.enabled !== false && !objects(options)) guard(client.enable)();
   return client;
 }

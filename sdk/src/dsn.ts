@@ -1,8 +1,8 @@
 /** A DSN to the addresses it stands for. */
 
-// https://KEY@host[/prefix]/ID, as Sentry has it, perhaps with a secret after the key; or https://host[/prefix]/tracking/KEY
+// https://KEY@host[/prefix]/ID, as Sentry has it; or https://host[/prefix]/tracking/KEY
 // and …/v2/KEY, whatever the endpoint is called.
-const DSN = /^(https?:\/\/)(?:(\w+)(?::\w*)?@(.+)\/\d+|([^@]+)\/[\w-]+\/(\w+))\/?$/;
+const DSN = /^(https?:\/\/)(?:(\w+)@(.+)\/\d+|([^@]+)\/[\w-]+\/(\w+))\/?$/;
 
 export interface Dsn {
   key: string;

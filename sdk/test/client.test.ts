@@ -30,7 +30,7 @@ const outcomes = (): unknown[] => server.items.flatMap((item) => (item.type === 
 describe("a DSN", () => {
   test.each([
     [`https://${KEY}@monitor.example.com/7`, "https://monitor.example.com"],
-    [`https://${KEY}:secret@monitor.example.com/7/`, "https://monitor.example.com"],
+    [`https://${KEY}@monitor.example.com/7/`, "https://monitor.example.com"],
     [`http://${KEY}@localhost:8000/under/here/7`, "http://localhost:8000/under/here"],
     [`https://monitor.example.com/tracking/${KEY}`, "https://monitor.example.com"],
     [`https://monitor.example.com/dsn-api/tracking/${KEY}/`, "https://monitor.example.com/dsn-api"],
@@ -276,6 +276,19 @@ describe("consent", () => {
     Reflect.deleteProperty(navigator, name);
     expect(events().map(({ message }) => message).sort()).toEqual(["consented", "not asked to heed it"]);
   });
+});
+
+test("a page that is loaded in advance is none until it is shown", async () => {
+  Object.defineProperty(document, "prerendering", { value: true, configurable: true });
+  const client = page();
+  client.captureMessage("to nobody");
+  await pass(10_000);
+  expect(fetch).not.toHaveBeenCalled();
+  Reflect.deleteProperty(document, "prerendering");
+  document.dispatchEvent(new Event("prerenderingchange"));
+  client.captureMessage("to somebody");
+  await pass(10);
+  expect(server.items.map((item) => (item.type === "event" ? item.message : item.type))).toEqual(["to somebody", "page_view"]);
 });
 
 describe("a session", () => {
