@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import Counter
@@ -71,8 +72,9 @@ def _handler(built: Path, taken: Counter[str]) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", TYPES.get(suffix, "application/json"))
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Access-Control-Allow-Origin", "*")
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the page was closed meanwhile
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: a request a second would hide what the benchmark says."""

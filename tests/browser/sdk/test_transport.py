@@ -29,6 +29,7 @@ PAGE: Final = """<!doctype html><title>Shop</title><main>Everything for the gard
 # What the gate does with an envelope: an answer of its own, or …
 PASS: Final = "pass"  # … it goes on to the appliance
 SILENCE: Final = "silence"  # … nothing is answered, until the test wants something else and the connection ends
+HANG: Final = "hang"  # … nothing is ever answered
 LATE: Final = "late"  # … the appliance takes it, and the answer is lost
 Answer = Callable[[str], str]
 
@@ -65,7 +66,9 @@ class Passage(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         todo = gate.answer(self.path)
         gate.seen.append((self.path, todo))
-        if todo == SILENCE:
+        if todo == HANG:
+            gate.closing.wait()
+        elif todo == SILENCE:
             asked = gate.answer
             while gate.answer is asked and not gate.closing.wait(0.05):
                 pass
@@ -234,7 +237,7 @@ async def test_what_happened_in_an_hour_without_a_network_is_sent_after_it(
     await page.wait_for_function("window.condevChunks?.idle && window.condevChunks?.vitals")
     await context.set_offline(True)
     for index in range(6):
-        await throw(page, f"offline {index}")
+        await page.evaluate("message => void condev.captureException(new Error(message))", f"offline {index}")
         await page.clock.run_for("10:00")
     before = len(world.gate.seen)
     assert not world.counts("offline")
@@ -254,7 +257,7 @@ async def test_of_a_killed_tab_the_kept_arrives_and_what_was_not_kept_shows_as_a
 ) -> None:
     page = await shown(context, world, "/shop/killed")
     await until(lambda: world.complete("/shop/killed", 1), "the page view")
-    world.gate.answer = lambda _: SILENCE
+    world.gate.answer = lambda _: HANG
     marked = await page.evaluate(
         "(condev.capture({type: 'measurement', metric: 'custom', value: 1}), condev.page.sequence)"
     )

@@ -1,4 +1,4 @@
-"""Next.js: the helper has the shapes that Next.js declares, and a built application reports from both sides."""
+"""Next.js: the helper has the shapes that Next.js itself declares. What it does is tested in sdk/test/next.test.ts."""
 
 from __future__ import annotations
 
