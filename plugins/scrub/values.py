@@ -68,9 +68,10 @@ _TOKENS: Final = re.compile(
 _OPAQUE: Final = r"(?=[A-Za-z~+/]{0,200}?(?:[0-9=._-]|[a-z][A-Z]))[A-Za-z0-9._~+/=-]{8,8192}+"
 _BEARER: Final = re.compile(r"(?i:(?<![a-z])(bearer|basic))(\s{1,4}+)" + _OPAQUE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/?#@\s\"'<>]{1,256}+@")
+# One or more without anything between them are one: what is left of two would be an address again.
 _MAIL: Final = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}+\.){1,8}+"
-    r"(?!(?:png|jpe?g|gif|svg|webp|avif|ico|m?js|css|map|html?|json|tsx?|vue|woff2?)\b)[A-Za-z]{2,24}+"
+    r"(?<![A-Za-z0-9._%+-])(?:[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,63}+\.){1,8}+"
+    r"(?!(?:png|jpe?g|gif|svg|webp|avif|ico|m?js|css|map|html?|json|tsx?|vue|woff2?)\b)[A-Za-z]{2,24}+)++"
 )
 _CARD: Final = re.compile(r"\d(?<![\w.]\d)(?:[ -]?\d){12,18}(?!\w)")  # the look-behind second: 5 times as fast
 # key=  key:  "key":  \"key\":  ?key=
