@@ -25,6 +25,8 @@ from appliance.hookspecs import (
     ReplaySummary,
 )
 
+HOUR: Final = 3_600_000_000  # µs
+DAY: Final = 24 * HOUR  # an error that waited offline may come so much later than its recording
 MAX_EVENTS: Final = 200  # beside one replay: what a page of the store holds
 KEPT_SECONDS: Final = 20.0  # a player asks for all segments of a replay one after another; the store is asked once
 KEPT_REPLAYS: Final = 64
@@ -101,7 +103,10 @@ class ReplayService:
         """
         actor.require_project(project_id, Permission.ISSUES_READ)
         summary = await self._summary(project_id, replay_id, fresh=True)
-        where = EventFilter(project_ids=(project_id,), replay_id=replay_id)
+        # The times are those of the index; without them every day of the retention would be read.
+        where = EventFilter(
+            project_ids=(project_id,), replay_id=replay_id, start=summary.started - HOUR, end=summary.ended + DAY
+        )
         events, following = await self._store.events(where, Page(limit=MAX_EVENTS))
         return Replay(summary=summary, events=events[::-1], more_events=bool(following))
 

@@ -32,7 +32,8 @@ from appliance.spool.layout import (
 
 DEAD_LETTERS: Final = "dead_letters"
 # Folders of the data directory that are backed up as they are. Blobs, spool and stores have ways of their own.
-TREES: Final = (DEAD_LETTERS, "plugins", "plugins.d")
+SDK_VERSIONS: Final = "sdk"  # each that was ever served: pages pin them
+TREES: Final = (DEAD_LETTERS, "plugins", "plugins.d", SDK_VERSIONS)
 MAX_NAME: Final = 1_000  # characters of a path in a backup
 _LEFT_OUT: Final = frozenset({"__pycache__", ".cache"})
 
@@ -208,7 +209,8 @@ def holds_files(data_dir: Path) -> bool:
     spool = data_dir / "spool"
     if spool.is_dir() and segment_numbers(DISK, spool):
         return True
-    return any(True for tree in TREES for _ in _walk(data_dir, tree))
+    # Each start puts its own version of the SDK there: that is nobody's data.
+    return any(True for tree in TREES if tree != SDK_VERSIONS for _ in _walk(data_dir, tree))
 
 
 def remove_files(data_dir: Path) -> None:

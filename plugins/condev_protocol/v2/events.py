@@ -73,7 +73,9 @@ def decode_event(found: JsonObject, raw: bytes, place: int, envelope: Envelope) 
         tags=cut_tags({**envelope.tags, **json_object(found.get("tags"), 2)}, notes),
         contexts={**envelope.contexts, **_contexts(found)},
         extra=json_object(found.get("extra")),
-        debug_images=[DebugImage(code_file=file, debug_id=debug_id) for file, debug_id in images.items()],
+        debug_images=[
+            DebugImage(code_file=_without_query(file), debug_id=debug_id) for file, debug_id in images.items()
+        ],
         sdk_name=envelope.sdk_name,
         sdk_version=envelope.sdk_version,
         trace_id=hex_id(text(found.get("trace_id"))),
@@ -117,6 +119,7 @@ def _exception(value: Json, images: dict[str, str]) -> ExceptionValue:
     frames = (parse_stack(stack) if stack else []) or _frames(found.get("frames"))
     for frame in frames:
         frame.debug_id = images.get(frame.filename, "")
+        frame.filename, frame.abs_path = _without_query(frame.filename), _without_query(frame.abs_path)
     return ExceptionValue(
         type=cut(kind or named or "Error", MAX_LABEL),
         value=said or message,
@@ -124,6 +127,11 @@ def _exception(value: Json, images: dict[str, str]) -> ExceptionValue:
         handled=truth(found.get("handled")),
         frames=frames,
     )
+
+
+def _without_query(address: str) -> str:
+    """A script's address up to its path: an inline script has its page's, with what is secret in it."""
+    return address.partition("?")[0].partition("#")[0]
 
 
 def _frames(value: Json) -> list[Frame]:

@@ -7,6 +7,7 @@ import gzip
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliance.hookspecs import DecodeError, IngestRequest, ProjectSettings, Verdict, VerdictKind
@@ -257,6 +258,15 @@ def test_bundles_are_named_by_their_debug_ids_in_the_frames_too() -> None:
     )
     assert [(image.code_file, image.debug_id) for image in found.debug_images] == [("https://shop.example/a.js", "d1")]
     assert [frame.debug_id for frame in found.exceptions[0].frames] == ["", "d1"]
+
+
+def test_an_inline_scripts_frames_lose_what_stands_behind_the_path_of_its_page() -> None:
+    stack = "Error: no\n    at f (https://a.example/callback?code=ABC&id=42:10:5)\ng@https://a.example/x#code=ABC:2:3"
+    (found,) = decoded(header(), event(exceptions=[{"type": "Error", "value": "no", "stack": stack}]))
+    assert b"ABC" not in msgspec.json.encode(found)
+    assert [frame.filename for frame in found.exceptions[0].frames] == [
+        "https://a.example/x", "https://a.example/callback",
+    ]  # fmt: skip
 
 
 def test_of_one_metric_in_one_envelope_the_last_value_is_kept() -> None:
