@@ -97,7 +97,8 @@ export function createTransport(client: Client): Transport {
   const hide = (): void => {
     seal();
     for (const envelope of waiting) {
-      if (sending.get(envelope) === undefined && (!keeper || keeper.allows(envelope, envelope.body.length > room()))) void post(envelope, true);
+      // Asked first: the keeper keeps what is on its way, too.
+      if ((!keeper || keeper.allows(envelope, envelope.body.length > room())) && sending.get(envelope) === undefined) void post(envelope, true);
     }
   };
 

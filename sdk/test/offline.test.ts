@@ -75,11 +75,12 @@ describe("what could not be sent", () => {
     expect(left).toEqual([]);
   });
 
-  test("at a page's end an error is kept, too: nobody hears whether its request arrives", async () => {
+  test.each([0, 100])("at a page's end an error of %i ms ago is kept, too: nobody hears whether its request arrives", async (ms) => {
     failing = false;
     const first = await settled();
     server.answer = () => "never";
     first.captureException(new Error("last"));
+    if (ms) await pass(ms); // its request is on its way
     visibility("hidden");
     await turns();
     kill(first);
