@@ -281,8 +281,8 @@ export interface Options {
   sampleRates?: SampleRates;
   /** A readable name for an address: `/users/42` → `/users/:id`. */
   routeName?: (url: string) => string | undefined;
-  /** Beside the page's own origin, where `traceparent` is sent. */
-  traceTargets?: Pattern[];
+  /** Beside the page's own origin, where `traceparent` is sent, by address without query. False: nowhere. */
+  traceTargets?: Pattern[] | false;
 
   /** More of them, or a function that is given the default ones and returns those to use. */
   integrations?: Integration[] | ((defaults: Integration[]) => Integration[]);
