@@ -493,7 +493,7 @@ export interface Sender {
 export interface Keeper {
   /** Whether it may be sent now. `last` when the page goes away: whether it may be too large for that. */
   allows(envelope: Stored, last?: boolean): boolean;
-  /** The body, gzipped; undefined where that is not worth while, or cannot be done. */
+  /** The body, gzipped; undefined where that is not worth while, or cannot be done. Never resolves once `clear` was called. */
   zips(body: Blob): Promise<Blob | undefined>;
   /** Told of each answer; true when the envelope is done with. */
   heeds(envelope: Stored, response: Response): Promise<boolean>;
