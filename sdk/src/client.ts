@@ -121,7 +121,10 @@ export function createClient(options: Options, build: Build): Client {
 
   let timer: ReturnType<typeof setTimeout>;
   let again: number;
-  const later = (ms: number): unknown => (timer = setTimeout(guard(settle), ms));
+  const later = (ms: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(guard(settle), ms);
+  };
 
   /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
   const settle = async (): Promise<void> => {
@@ -140,7 +143,7 @@ export function createClient(options: Options, build: Build): Client {
     const { integrations: wanted = [] } = options;
     const ends = (typeof wanted === "function" ? wanted(defaults) : [...defaults, ...wanted]).map((one) => guard(() => one.setup(client))());
     again = AGAIN_MS;
-    if (document.readyState === "complete") later(IDLE_MS);
+    later(document.readyState === "complete" ? IDLE_MS : again); // a page may load for ever
     return all(
       listen(window, "load", () => later(IDLE_MS)),
       // On the window, not capturing: who captures something on these events has done so before.
