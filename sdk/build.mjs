@@ -80,7 +80,7 @@ async function script(entry, file, chunks) {
   const small = await terser.minify(code, {
     ecma: 2020,
     toplevel: true,
-    compress: { passes: 3, unsafe_arrows: true, keep_fargs: false },
+    compress: { passes: 6, unsafe_arrows: true, keep_fargs: false },
     sourceMap: { content: map, filename: file, url: `${file}.map`, includeSources: true },
   });
   writeFileSync(join(out, file), small.code);

@@ -1,6 +1,6 @@
 /** The client: what is captured, through the page's wishes, to the transport. Integrations see it through types.ts. */
 import { debugIdsOf, scriptOf } from "./debugids";
-import { parseDsn } from "./dsn";
+import { type Dsn, parseDsn } from "./dsn";
 import { categoryOf } from "./envelope";
 import { errorEvent } from "./exceptions";
 import { flat } from "./flat";
@@ -18,7 +18,8 @@ import { cleanUrl } from "./urls";
 
 const MAX_BREADCRUMBS = 50;
 const IDLE_MS = 500; // after load: its first moments belong to the page
-const AGAIN_MS = 30_000; // when the chunk of what can wait could not be fetched
+const AGAIN_MS = 30_000; // when the chunk of what can wait could not be fetched; twice that the next time …
+const LAST_MS = 500_000; // … until it is this long: whatever blocks it will stay
 
 /** What makes one build another: which integrations it has, and where its chunks are. */
 export interface Build {
@@ -62,11 +63,11 @@ export function createClient(options: Options, build: Build): Client {
   };
 
   const isUnwanted = ({ exceptions = [], message = "" }: EventItem): unknown => {
-    const script = scriptOf(exceptions.at(-1)?.stack || "");
+    const script = scriptOf(exceptions.at(-1)?.stack);
     const texts = [message, ...exceptions.map(({ type, value }) => `${type}: ${value}`)];
     return (
       texts.some((text) => matches(text, options.ignoreErrors) || matches(text, settings.ignoreErrors)) ||
-      (script && (matches(script, options.denyUrls) || (options.allowUrls && !matches(script, options.allowUrls))))
+      (script && (matches(script, options.denyUrls) || !matches(script, options.allowUrls || [""])))
     );
   };
 
@@ -106,7 +107,7 @@ export function createClient(options: Options, build: Build): Client {
 
   // ── pages ──
 
-  const begin = (url: string, referrer: string, route = options.routeName?.(location.href)): void => {
+  const begin = (url: string, referrer: string, route = options.routeName && guard(options.routeName)(location.href)): void => {
     session = touch();
     page = { id: newId(), started: now(), url, route, referrer, title: document.title, sequence: 0, traceId: newId() };
     if (options.pageViews !== false) client.capture({ type: "page_view" });
@@ -119,16 +120,20 @@ export function createClient(options: Options, build: Build): Client {
   const wake = (): void => transport?.wake();
 
   let timer: ReturnType<typeof setTimeout>;
-  const later = (ms: number): unknown => (timer = setTimeout(guard(settle), ms));
+  let again: number;
+  const later = (ms: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(guard(settle), ms);
+  };
 
   /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
   const settle = async (): Promise<void> => {
-    later(AGAIN_MS);
+    later(again);
     wake(); // what failed before there is a keeper
-    const idle = await build.load("idle").catch(log);
-    if (!idle || !dsn || !transport) return;
+    const idle = (again *= 2) < 2 * LAST_MS && (await build.load("idle").catch(log));
+    if (!idle || !transport) return;
     clearTimeout(timer);
-    const keeper = idle.begin(client, dsn, transport, (found) => emit("settings", (settings = found)));
+    const keeper = idle.begin(client, dsn as Dsn, transport, (found) => emit("settings", (settings = found)));
     transport.wake(keeper);
     client.on("close", keeper.stop);
   };
@@ -137,7 +142,8 @@ export function createClient(options: Options, build: Build): Client {
     const defaults = build.integrations(options);
     const { integrations: wanted = [] } = options;
     const ends = (typeof wanted === "function" ? wanted(defaults) : [...defaults, ...wanted]).map((one) => guard(() => one.setup(client))());
-    if (document.readyState === "complete") later(IDLE_MS);
+    again = AGAIN_MS;
+    later(document.readyState === "complete" ? IDLE_MS : again); // a page may load for ever
     return all(
       listen(window, "load", () => later(IDLE_MS)),
       // On the window, not capturing: who captures something on these events has done so before.
@@ -239,7 +245,7 @@ export function createClient(options: Options, build: Build): Client {
       transport = undefined;
       return done;
     },
-    enable() {
+    enable: guard(() => {
       if (transport || !dsn || !globalThis.document) return;
       // Loaded in advance, perhaps for nobody: it begins when it is shown.
       if ((document as { prerendering?: boolean }).prerendering) return document.addEventListener("prerenderingchange", client.enable);
@@ -249,7 +255,7 @@ export function createClient(options: Options, build: Build): Client {
       mayPass = floodGuard(client);
       begin(cleanUrl(location.href), cleanUrl(document.referrer));
       stop = start();
-    },
+    }),
     disable() {
       end();
       transport?.discard();
@@ -259,7 +265,7 @@ export function createClient(options: Options, build: Build): Client {
   };
 
   if (!dsn) log("DSN?");
-  if (options.enabled !== false && !objects(options)) guard(client.enable)();
+  if (options.enabled !== false && !objects(options)) client.enable();
   return client;
 }
 

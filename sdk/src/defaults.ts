@@ -19,5 +19,5 @@ export function defaultIntegrations(options: Options): Integration[] {
     navigation,
     consoleCalls,
     options.whiteScreen !== false && whiteScreen(),
-  ].filter((one) => typeof one === "object");
+  ].filter(Boolean) as Integration[];
 }

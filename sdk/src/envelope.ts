@@ -53,10 +53,11 @@ export function pack(client: Client, lines: Line[]): Stored[] {
   let size = Infinity;
   // By the alphabet events come first, which is all that matters.
   for (const line of lines.sort((a, b) => a.type.localeCompare(b.type))) {
-    size += line.text.length;
-    if (size > MAX_ENVELOPE || /^r/.test(line.type)) {
+    const own = /^r/.test(line.type) ? Infinity : line.text.length;
+    size += own;
+    if (size > MAX_ENVELOPE) {
       parts.push([]);
-      size = line.text.length;
+      size = own;
     }
     parts.at(-1)?.push(line);
   }

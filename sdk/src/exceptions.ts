@@ -5,6 +5,7 @@
 import { flat } from "./flat";
 import { brief, isObject } from "./selector";
 import type { EventItem, Exception, Hint } from "./types";
+import { cleanStack } from "./urls";
 
 const MAX_EXCEPTIONS = 10; // a longer chain of causes is a loop, or says no more
 const MAX_VALUE = 2000; // characters; pages put whole responses into messages
@@ -20,7 +21,7 @@ export function errorEvent(thrown: unknown, { mechanism = "generic", handled = t
   const event: Partial<EventItem> = { kind: "error", exceptions };
   const queue = new Set([thrown]); // of a set each is visited once, those added meanwhile too: cycles end
   for (const value of queue) {
-    if (exceptions.length === MAX_EXCEPTIONS) break;
+    if (exceptions[MAX_EXCEPTIONS - 1]) break;
     const found: Exception = { type: "", value: "(unreadable)", ...(!exceptions[0] && first) };
     try {
       describe(found, value);
@@ -38,7 +39,7 @@ export function errorEvent(thrown: unknown, { mechanism = "generic", handled = t
 
 function describe(found: Exception, value: unknown): void {
   let text = brief(value);
-  const { name, message, stack, type, target } = Object(value) as Partial<Error & Event>;
+  const { name, message, stack = found.stack, type, target } = Object(value) as Partial<Error & Event>;
   if (message !== undefined) {
     text = String(message);
     found.type = String(name || found.type);
@@ -47,5 +48,5 @@ function describe(found: Exception, value: unknown): void {
   }
   found.value = text.slice(0, MAX_VALUE);
   // Chrome's stack begins with the message; a long one would leave no room for the frames.
-  if (stack) found.stack = String(stack).replace(text, () => found.value).slice(0, MAX_STACK);
+  if (stack) found.stack = cleanStack(String(stack).replace(text, () => found.value).slice(0, MAX_STACK)) as string;
 }

@@ -14,9 +14,19 @@ export { startReplay } from "./integrations/replay";
 /** Of the chunks that come after this one, in the script build. */
 export const integrity = __CHUNKS__;
 
-export function begin(client: Client, { base, key }: Dsn, sender: Sender, settle: (settings: Settings) => void): Keeper & { stop: Cleanup } {
+type Begun = Keeper & { stop: Cleanup };
+const begun = new WeakMap<Sender, Begun>();
+
+/** Once for each sender: a page that loads for long begins before it has loaded, and asks again when it has. */
+export function begin(client: Client, dsn: Dsn, sender: Sender, settle: (settings: Settings) => void): Begun {
+  const known = begun.get(sender) || start(client, dsn, sender, settle);
+  begun.set(sender, known);
+  return known;
+}
+
+function start(client: Client, { base, key }: Dsn, sender: Sender, settle: (settings: Settings) => void): Begun {
   const { options, guard } = client;
-  const keeper = keepFor(client, sender);
+  const keeper = keepFor(client, sender, () => settle({ ...client.settings, replay: false }));
   const parts: Integration[] = [];
   if (options.performance !== false) parts.push(performance);
   if (options.replay !== false) parts.push(replay);

@@ -4,6 +4,7 @@
  */
 import { createClient, type Build } from "./client";
 import { getClient, setClient } from "./current";
+import { guardWith } from "./guard";
 import type { Chunks, Client, Options } from "./types";
 
 type Call = [name: string, ...args: unknown[]];
@@ -11,14 +12,14 @@ type Exposed = Record<string, ((...args: unknown[]) => unknown) | undefined>;
 /** `condevChunks` is where a chunk leaves its module. */
 type Global = { condev?: unknown; condevChunks?: Partial<Chunks> };
 
-const element = document.currentScript as HTMLScriptElement | null;
+const { src = "", nonce = "", dataset = {} } = (document.currentScript || {}) as Partial<HTMLScriptElement>;
 const global = globalThis as Global;
 
 /** `window.condev` is the client, with what is added here; without `data-dsn` or `init` one that does nothing. `fixed` is what the build cannot. */
 export function publish(integrations: Build["integrations"], more: Exposed, fixed?: Partial<Options>): void {
   const early = global.condev;
   const make = (options: Options): Client => setClient(createClient({ ...options, ...fixed }, { integrations, load }));
-  const exposed = Object.assign(Object.create(make(optionsOf(element?.dataset || {}))) as Exposed & Client, more, {
+  const exposed = Object.assign(Object.create(make(optionsOf(dataset))) as Exposed & Client, more, {
     getClient,
     init(options: Options) {
       // Of a script that begins twice the first one counts.
@@ -33,9 +34,10 @@ export function publish(integrations: Build["integrations"], more: Exposed, fixe
   if (Array.isArray(early)) exposed.push(...(early as Call[]));
 }
 
-/** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text. */
+/** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text, broken JSON is left out. */
 function optionsOf(data: DOMStringMap): Options {
-  const entries = Object.entries(data).map(([name, text = ""]) => [name, /^([[{]|true$|false$)/.test(text) ? JSON.parse(text) : text]);
+  const parse = guardWith((error) => data["debug"] && console.debug("condev:", error))(JSON.parse as (text: string) => unknown);
+  const entries = Object.entries(data).map(([name, text = ""]) => [name, /^([[{]|true$|false$)/.test(text) ? parse(text) : text]);
   return Object.fromEntries(entries) as Options;
 }
 
@@ -44,17 +46,17 @@ const loading: Record<string, Promise<void>> = {};
 /** Beside this script when its address has the version, else in the folder that is called like it: /sdk.js → /sdk/1.2.3/. */
 async function load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name]> {
   // What comes later is known to what comes first, as its hash would fill this script.
-  const integrity = __CHUNKS__[chunk] || (await load("idle")).integrity[chunk] || "";
+  const integrity = __CHUNKS__[chunk] || ((await load("idle")).integrity[chunk] as string);
   await (loading[chunk] ||= new Promise((resolve, reject) => {
-    const { src = "", nonce } = element || {};
     const script = document.createElement("script");
     script.src = src.replace(RegExp(`(/${__VERSION__}/[^/]*|\\.js(\\?.*)?)?$`), `/${__VERSION__}/${chunk}.js`);
     script.integrity = integrity;
     script.crossOrigin = "";
-    if (nonce) script.nonce = nonce;
-    script.onload = () => resolve();
+    script.nonce = nonce;
+    script.onload = resolve as () => void;
     script.onerror = (event) => {
       delete loading[chunk];
+      script.remove();
       reject(event);
     };
     document.head.append(script);

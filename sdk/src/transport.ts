@@ -2,11 +2,12 @@
  * From captured items to accepted requests: errors at once, the rest in batches, all of it when the page goes. What is
  * done when a request fails is the keeper's, which comes with a chunk (sdk/src/offline); until then it waits.
  */
-import { addressOf, type Line, lineOf, pack, TYPE } from "./envelope";
+import { addressOf, categoryOf, type Line, lineOf, pack, TYPE } from "./envelope";
 import type { Client, DropReason, Category, Item, Keeper, OutcomeItem, Sender, Stored } from "./types";
 
 const BATCH_MS = 5000;
 const BATCH_SIZE = 30_000; // characters: then a batch does not wait
+const MAX_WAITING = 500_000; // characters that no request has taken; the keeper has a bound of its own
 const TIMEOUT = 20_000;
 const KEEPALIVE = 60_000; // browsers allow a page 65,536 bytes in all, and headers may count
 
@@ -26,14 +27,14 @@ export interface Transport extends Sender {
 
 export function createTransport(client: Client): Transport {
   const url = addressOf(client);
-  /** What is on its way: the bytes it takes of the keepalive budget, undefined while it is being compressed. */
+  /** What is on its way: the bytes it takes of the keepalive budget (1 for none), undefined while it is being compressed. */
   const sending = new Map<Stored, number | undefined>();
   let outcomes: Record<string, OutcomeItem> = {};
   let lines: Line[] = [];
   let size = 0;
   let waiting: Stored[] = [];
   let keeper: Keeper | undefined;
-  let stalled = false; // by a failure, before there was a keeper
+  let stalled = false; // by a failure, before there was a keeper: until the next wake all that comes is gathered
   let timer: ReturnType<typeof setTimeout> | undefined;
   let ripe = false; // what was gathered has waited long enough
 
@@ -49,20 +50,20 @@ export function createTransport(client: Client): Transport {
 
   const seal = (): void => {
     lines.push(...Object.values(outcomes).map(lineOf));
-    waiting = [...waiting, ...pack(client, lines)].sort((a, b) => Number("event" in b.numbers) - Number("event" in a.numbers));
+    waiting.push(...pack(client, lines));
+    waiting.sort((a, b) => +("event" in b.numbers) - +("event" in a.numbers));
     outcomes = {};
     lines = [];
-    size = 0;
+    if (!stalled) size = 0; // what waits for the next wake is bounded, page views together
     ripe = false;
-    clearTimeout(timer);
-    timer = undefined;
+    timer = clearTimeout(timer) as undefined;
   };
 
   /** Two requests at a time, as one may hang: what is captured meanwhile goes together in the next one. */
   const pump = (): void => {
-    if (sending.size > 1) return;
+    if (sending.size > 1 || stalled) return;
     if (ripe) seal();
-    const next = waiting.find((one) => !sending.has(one) && (keeper ? keeper.allows(one) : !stalled));
+    const next = waiting.find((one) => !sending.has(one) && (!keeper || keeper.allows(one)));
     if (next) void post(next);
   };
 
@@ -71,15 +72,21 @@ export function createTransport(client: Client): Transport {
     sending.set(envelope, undefined);
     const zipped = !last && (await keeper?.zips(text));
     // The page was hidden meanwhile, and it is on its way.
-    if (sending.get(envelope) !== undefined) return false;
+    if (sending.get(envelope)) return false;
     const body = zipped || text;
     const keepalive = body.size < room();
-    sending.set(envelope, keepalive ? body.size : 0);
-    const answer = await request(zipped ? `${url}&enc=gzip` : url, body, keepalive);
+    sending.set(envelope, keepalive ? body.size : 1);
+    let answer = Response.error();
+    try {
+      const signal = AbortSignal.timeout?.(TIMEOUT) as AbortSignal; // none in browsers of before 2022
+      answer = await fetch(zipped ? `${url}&enc=gzip` : url, { method: "POST", body, keepalive, credentials: "omit", signal });
+    } catch {
+      // No network, no answer in time, or no room for keepalive: nothing tells them apart, and the answer has status 0.
+    }
     sending.delete(envelope);
     const done = keeper ? await keeper.heeds(envelope, answer) : answer.ok;
     if (done) forget(envelope);
-    else stalled = true;
+    else stalled = !keeper;
     pump();
     return done;
   });
@@ -97,17 +104,19 @@ export function createTransport(client: Client): Transport {
   const hide = (): void => {
     seal();
     for (const envelope of waiting) {
-      if (sending.get(envelope) === undefined && (!keeper || keeper.allows(envelope, envelope.body.length > room()))) void post(envelope, true);
+      // Asked first: the keeper keeps what is on its way, too.
+      if ((!keeper || keeper.allows(envelope, envelope.body.length > room())) && !sending.get(envelope)) void post(envelope, true);
     }
   };
 
   const transport: Transport = {
     add(item) {
       const line = lineOf(item);
-      if (!line.text) return transport.drop("too_large", "error", 1, [item.n as number]);
+      const full = size > MAX_WAITING;
+      if (!line.text || full) return transport.drop(full ? "queue_overflow" : "too_large", categoryOf(item.type), 1, [item.n as number]);
       lines.push(line);
       size += line.text.length;
-      if (document.hidden) soon(hide);
+      if (document.hidden && !stalled) soon(hide);
       else if (/^[er]/.test(item.type) || size > BATCH_SIZE) soon(go);
       else later();
     },
@@ -140,20 +149,10 @@ export function createTransport(client: Client): Transport {
       return !waiting[0];
     },
     discard() {
-      clearTimeout(timer);
-      waiting = lines = [];
+      seal(); // what was gathered, too
+      waiting = [];
       keeper?.clear();
     },
   };
   return transport;
-}
-
-/** The answer; one with status 0, an error response, where there is none. */
-async function request(url: string, body: Blob, keepalive: boolean): Promise<Response> {
-  try {
-    const signal = AbortSignal.timeout?.(TIMEOUT) as AbortSignal; // none in browsers of before 2022
-    return await fetch(url, { method: "POST", body, keepalive, credentials: "omit", signal });
-  } catch {
-    return Response.error(); // no network, no answer in time, or no room for keepalive: nothing tells them apart
-  }
 }

@@ -281,8 +281,8 @@ export interface Options {
   sampleRates?: SampleRates;
   /** A readable name for an address: `/users/42` → `/users/:id`. */
   routeName?: (url: string) => string | undefined;
-  /** Beside the page's own origin, where `traceparent` is sent. */
-  traceTargets?: Pattern[];
+  /** Beside the page's own origin, where `traceparent` is sent, by address without query. False: nowhere. */
+  traceTargets?: Pattern[] | false;
 
   /** More of them, or a function that is given the default ones and returns those to use. */
   integrations?: Integration[] | ((defaults: Integration[]) => Integration[]);
@@ -493,7 +493,7 @@ export interface Sender {
 export interface Keeper {
   /** Whether it may be sent now. `last` when the page goes away: whether it may be too large for that. */
   allows(envelope: Stored, last?: boolean): boolean;
-  /** The body, gzipped; undefined where that is not worth while, or cannot be done. */
+  /** The body, gzipped; undefined where that is not worth while, or cannot be done. Never resolves once `clear` was called. */
   zips(body: Blob): Promise<Blob | undefined>;
   /** Told of each answer; true when the envelope is done with. */
   heeds(envelope: Stored, response: Response): Promise<boolean>;

@@ -14,3 +14,6 @@ export function cleanUrl(url: string): string {
     )
     .slice(0, MAX_URL);
 }
+
+/** A stack without the queries and fragments of its addresses: a page's own scripts have the page's, `?code=…` and all. */
+export const cleanStack = (stack?: string): string | undefined => stack?.replace(/(:\/\/[^\s?#]*)[?#]\S*?(?=(:\d+){0,2}\)*,?(\s|$))/g, "$1");

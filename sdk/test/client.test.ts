@@ -2,6 +2,7 @@ import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import * as api from "../src/api";
 import { endpointOf, parseDsn } from "../src/dsn";
+import { pack } from "../src/envelope";
 import { init } from "../src/errors-only";
 import { newId } from "../src/ids";
 import { startSpan } from "../src/tracing";
@@ -50,6 +51,30 @@ describe("a DSN", () => {
     expect(client.captureException(new Error("into the void"))).toBe("");
     expect(fetch).not.toHaveBeenCalled();
   });
+});
+
+test("a routeName that throws costs the route alone, at the start, at enable() and at a page view", async () => {
+  const setup = vi.fn();
+  const routeName = (): string => {
+    throw new Error("the page's own fault");
+  };
+  const client = page({ routeName, enabled: false }, [{ name: "one", setup }]);
+  expect(() => client.enable()).not.toThrow();
+  expect(setup).toHaveBeenCalledTimes(1);
+  expect(() => client.startPageView("/next")).not.toThrow();
+  client.captureMessage("alive");
+  await pass(10);
+  expect(events().map(({ message, route }) => [message, route])).toEqual([["alive", undefined]]);
+});
+
+test("a replay segment travels alone, also before a span", () => {
+  const lines = (["span", "replay_segment", "event", "replay_segment", "span"] as const).map((type, n) => ({ type, n, text: "{}" }));
+  expect(pack(page(), lines).map(({ numbers }) => numbers)).toEqual([
+    { event: [2] },
+    { replay_segment: [1] },
+    { replay_segment: [3] },
+    { span: [0, 4] },
+  ]);
 });
 
 describe("an event", () => {

@@ -3,7 +3,7 @@ import { csp } from "../src/integrations/csp";
 import { errors } from "../src/integrations/errors";
 import { resources } from "../src/integrations/resources";
 import type { Cleanup, Integration } from "../src/types";
-import { type Recorder, recorder } from "./recorder";
+import { KEY, type Recorder, recorder } from "./recorder";
 
 let client: Recorder;
 let cleanups: Cleanup[];
@@ -118,6 +118,21 @@ test.each([
     { kind: "resource_error", level, message: `Failed to load ${tag}: ${url}`, contexts: { resource: { url, tag, element } } },
   ]);
   expect(client.crumbs).toEqual([{ category: "resource", level, message: `Failed to load ${tag}: ${url}` }]);
+});
+
+test("the SDK's own failures are not the page's: chunks, requests, and what a policy blocks of them", () => {
+  start(resources);
+  start(csp);
+  document.body.innerHTML = `<script class="e" src="https://monitor.test/sdk/0.0.0-test/idle.js"></script>`;
+  document.querySelector(".e")?.dispatchEvent(new Event("error"));
+  for (const blockedURI of ["https://monitor.test/sdk/0.0.0-test/idle.js", `${client.endpoint}?sdk=x`, `https://monitor.test/app-config?appId=${KEY}&v=2`]) {
+    document.dispatchEvent(violation({ blockedURI }));
+  }
+  expect(client.events).toEqual([]);
+  expect(client.crumbs).toEqual([]);
+  document.body.innerHTML = `<img class="e" src="https://monitor.test/logo.png">`;
+  document.querySelector(".e")?.dispatchEvent(new Event("error"));
+  expect(client.events).toMatchObject([{ kind: "resource_error" }]);
 });
 
 test("an empty address, an svg's and an uncaught error are no resource errors", () => {

@@ -84,6 +84,25 @@ describe("what is thrown", () => {
   });
 });
 
+describe("a stack", () => {
+  test.each([
+    ["Error: x\n    at f (https://x.com/callback?code=ABC&token=S:1:2)\n    at https://x.com/a.js?v=1#k=S:3:4", "Error: x\n    at f (https://x.com/callback:1:2)\n    at https://x.com/a.js:3:4"],
+    ["f@https://x.com/callback?code=ABC:1:2\nglobal code@https://x.com/callback#token=S:3:4", "f@https://x.com/callback:1:2\nglobal code@https://x.com/callback:3:4"],
+    ["at eval (eval at f (https://x.com/cb?code=(ABC):1:2), <anonymous>:1:1)", "at eval (eval at f (https://x.com/cb:1:2), <anonymous>:1:1)"],
+    ["f@https://x.com/cb?code=ABC&t=1 line 5 > eval:1:1", "f@https://x.com/cb line 5 > eval:1:1"],
+    ["at f (https://x.com/cb?t=12:30:5:1:2)", "at f (https://x.com/cb:1:2)"],
+    ["at Cart.#total (https://x.com/a.js:1:2)\n#total@https://x.com/a.js:1:2", "at Cart.#total (https://x.com/a.js:1:2)\n#total@https://x.com/a.js:1:2"],
+  ])("%j has no queries and no fragments", (stack, expected) => {
+    expect(thrownOf({ message: "x", stack }).stack).toBe(expected);
+    expect(thrownOf("a text", { stack }).stack).toBe(expected);
+  });
+
+  test("that is cut within an address says nothing of its query", () => {
+    const stack = `Error: x\n    at f (https://x.com/${"a".repeat(15_960)}?code=SECRET:1:2)`;
+    expect(thrownOf({ message: "x", stack }).stack).not.toMatch(/S/);
+  });
+});
+
 describe("chains", () => {
   test("causes come before what was thrown, and only that says whether it was handled", () => {
     const root = new Error("connection reset");

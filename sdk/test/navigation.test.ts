@@ -3,6 +3,7 @@ import { clicks } from "../src/integrations/breadcrumbs";
 import { navigation } from "../src/integrations/navigation";
 import type { Cleanup, Options } from "../src/types";
 import { type Recorder, recorder } from "./recorder";
+import { leave, page, Server } from "./world";
 
 let client: Recorder;
 let cleanup: Cleanup | void;
@@ -97,19 +98,20 @@ test("where there is a Navigation API, history stays untouched", () => {
   expect(client.views).toEqual([[url("/cart"), undefined]]);
 });
 
-test("routeName names the page views; what it throws is the SDK's to bear", () => {
-  start({ routeName: (address) => new URL(address).pathname.replace(/\d+/, ":id") });
+test("routeName names the page views; what it throws is the SDK's to bear", async () => {
+  new Server().install();
+  const named = page({ routeName: (address) => new URL(address).pathname.replace(/\d+/, ":id") }, [navigation]);
   history.pushState(null, "", "/users/42");
-  expect(client.views).toEqual([[url("/users/42"), "/users/:id"]]);
-  cleanup?.();
-  start({
-    routeName: () => {
-      throw new Error("no");
-    },
-  });
+  expect(named.page).toMatchObject({ url: url("/users/42"), route: "/users/:id" });
+  await leave();
+  const routeName = (): string => {
+    throw new Error("no");
+  };
+  const unnamed = page({ routeName }, [navigation]);
   history.pushState(null, "", "/users/43");
   expect(location.pathname).toBe("/users/43");
-  expect(client.failures).toHaveLength(1);
+  expect(unnamed.page).toMatchObject({ url: url("/users/43"), route: undefined });
+  await leave();
 });
 
 test("a page that comes back from the back/forward cache is seen again", () => {

@@ -75,11 +75,12 @@ describe("what could not be sent", () => {
     expect(left).toEqual([]);
   });
 
-  test("at a page's end an error is kept, too: nobody hears whether its request arrives", async () => {
+  test.each([0, 100])("at a page's end an error of %i ms ago is kept, too: nobody hears whether its request arrives", async (ms) => {
     failing = false;
     const first = await settled();
     server.answer = () => "never";
     first.captureException(new Error("last"));
+    if (ms) await pass(ms); // its request is on its way
     visibility("hidden");
     await turns();
     kill(first);
@@ -127,19 +128,75 @@ describe("what could not be sent", () => {
 
   test("is bounded in bytes: what is less important goes first, which is told", async () => {
     const first = await settled({ offline: { maxBytes: 40_000 } });
-    first.captureException(new Error("important"));
-    await pass(100);
-    for (let index = 0; index < 5; index++) {
-      first.capture({ type: "measurement", metric: "custom", value: index, attributes: { fill: "x".repeat(35_000) } });
+    first.capture({ type: "measurement", metric: "custom", value: 1, attributes: { fill: "x".repeat(35_000) } });
+    await pass(10_000);
+    kill(first);
+    const second = await settled({ offline: { maxBytes: 40_000 } });
+    second.captureException(new Error("important"), { extra: { fill: "z".repeat(10_000) } });
+    await pass(10_000);
+    failing = false;
+    await pass(60_000);
+    expect(events()).toEqual(["important"]);
+    expect(server.accounted(first.page.id)).toEqual([1, 2]);
+    expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "queue_overflow", category: "measurement" }));
+  });
+
+  test("and has no room on disk is not told as dropped while this page holds it, and sends it", async () => {
+    const client = await settled({ offline: { maxBytes: 40_000 } });
+    for (let index = 0; index < 4; index++) {
+      client.capture({ type: "measurement", metric: "custom", value: index, attributes: { fill: "x".repeat(35_000) } });
       await pass(400_000);
     }
-    kill(first);
     failing = false;
-    await settled();
+    window.dispatchEvent(new Event("online"));
     await pass(20_000);
-    expect(events()).toEqual(["important"]);
-    expect(server.accounted(first.page.id)).toEqual([1, 2, 3, 4, 5, 6, 7]);
-    expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "queue_overflow", category: "measurement" }));
+    expect(server.items.filter(({ type }) => type === "outcome")).toEqual([]);
+    expect(server.accounted(client.page.id)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test.each([false, true])("and grows too old in a page that still holds it is told or sent, never both (network back: %s)", async (back) => {
+    const client = await settled({ offline: { maxAge: HOUR } });
+    client.captureException(new Error("old"));
+    await pass(10_000);
+    vi.setSystemTime(Date.now() + 2 * HOUR);
+    failing = !back;
+    window.dispatchEvent(new Event("online")); // the disk is looked through, and it is tried
+    await pass(10_000);
+    failing = false;
+    window.dispatchEvent(new Event("online"));
+    await pass(10_000);
+    expect(events()).toEqual(back ? ["old"] : []);
+    expect(server.items.filter(({ type }) => type === "outcome")).toHaveLength(back ? 0 : 2); // an error, a page view
+    expect(server.accounted(client.page.id)).toEqual([1, 2]);
+  });
+
+  test("of an earlier page is not blocked by a limit of another category", async () => {
+    const first = await settled({ pageViews: false });
+    first.capture({ type: "measurement", metric: "custom", value: 1 });
+    await pass(6000);
+    first.captureException(new Error("behind it"));
+    await pass(400_000);
+    kill(first);
+    server.answer = ({ header }) => (header.has[0] === "measurement" ? Response.json({ retry_after: 100, categories: ["measurement"] }, { status: 429 }) : new Response("{}"));
+    await settled({ pageViews: false });
+    expect(events()).toEqual(["behind it"]);
+    const sent = server.sent.length;
+    server.answer = () => new Response("{}");
+    await pass(90_000);
+    expect(server.sent.length).toBe(sent);
+    await pass(20_000);
+    expect(server.accounted(first.page.id)).toEqual([1, 2]);
+  });
+
+  test("of an earlier page is tried again by itself when the server fails once more", async () => {
+    const first = await settled();
+    first.captureException(new Error("kept"));
+    await pass(100);
+    kill(first);
+    await settled({ pageViews: false }); // nothing of its own, whose success would go on with it
+    failing = false;
+    await pass(10_000);
+    expect(events()).toEqual(["kept"]);
   });
 
   test("in memory is bounded, too; without a disk its drops are told", async () => {
@@ -288,4 +345,42 @@ test("taking consent back forgets what was kept", async () => {
   await settled();
   await pass(10_000);
   expect(events()).toEqual([]);
+});
+
+test("taking consent back ends the sending of what earlier pages left", async () => {
+  const first = await settled();
+  for (const name of ["a", "b", "c"]) {
+    first.captureException(new Error(name));
+    await pass(400_000);
+  }
+  kill(first);
+  server.sent.length = 0;
+  server.answer = () => "never";
+  const second = await settled({ pageViews: false });
+  expect(server.sent).toHaveLength(1); // the round has begun
+  second.disable();
+  server.answer = () => new Response("{}");
+  server.release(() => new Response("{}"));
+  await pass(400_000);
+  expect(server.sent).toHaveLength(1);
+});
+
+test("taking consent back stops what is being compressed, and all that was gathered", async () => {
+  let finish = (): void => {};
+  const gate = new Promise<void>((resolve) => (finish = resolve));
+  const { CompressionStream: Gzip } = globalThis;
+  vi.stubGlobal("CompressionStream", function () {
+    const gzip = new Gzip("gzip");
+    const held = new TransformStream<Uint8Array, Uint8Array>({ transform: async (part, controller) => (await gate, controller.enqueue(part)) });
+    return { writable: held.writable, readable: held.readable.pipeThrough(gzip as never) };
+  });
+  failing = false;
+  const client = await settled({ pageViews: false });
+  client.captureException(new Error("being compressed"), { extra: { fill: "z".repeat(10_000) } });
+  await pass(1);
+  client.drop("flood", "error");
+  client.disable();
+  finish();
+  await pass(10_000);
+  expect(server.sent).toEqual([]);
 });

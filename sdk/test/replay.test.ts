@@ -236,6 +236,41 @@ describe("masks", () => {
   });
 });
 
+describe("attributes", () => {
+  const scrubbed = (tagName: string, attributes: Attributes, options = {}): Attributes => {
+    document.body.innerHTML = `<${tagName} id="it"></${tagName}>`;
+    const node = { id: 1, type: 2, tagName, attributes: { ...attributes } };
+    scrub({ type: 2, timestamp: 0, data: { node } }, createMasks(options, () => {}), () => document.querySelector("#it"));
+    return node.attributes;
+  };
+  const addresses = { href: "mailto:ada@x.com?subject=Hi", src: " TEL:+4930", action: "sms:+4930", cite: "https://x.com/a?t=1", data: "data:image/png;base64,AA" };
+
+  it("with the address of a person are masked unless text is not", () => {
+    expect(scrubbed("a", addresses)).toEqual({
+      href: "mailto:********************", src: " TEL:*****", action: "sms:*****", cite: "https://x.com/a?t=*", data: "data:image/png;base64,AA",
+    });
+    expect(scrubbed("a", addresses, { maskText: false })["href"]).toBe("mailto:ada@x.com?subject=Hi");
+  });
+
+  const own = { name: "Ada", "user-mail": "a@b.c", empty: "", class: "card", "aria-expanded": "true", "data-state": "open", "data-who": "Ada L" };
+
+  it("of a component are masked, but for those that every element has", () => {
+    const masked = { ...own, name: "***", "user-mail": "*****", "data-who": "*** *" };
+    expect(scrubbed("user-card", own)).toEqual(masked);
+    expect(scrubbed("user-card", own, { maskText: false })).toEqual(own);
+    expect(scrubbed("div", { ...own, name: "Ada" })["name"]).toBe("Ada");
+  });
+
+  it("of a component that change are masked, also when it is gone", () => {
+    document.body.innerHTML = "<user-card></user-card>";
+    for (const node of [document.querySelector("user-card"), null]) {
+      const change = { id: 1, attributes: { name: "Ada" } };
+      scrub({ type: 3, timestamp: 0, data: { attributes: [change] } }, createMasks({}, () => {}), () => node);
+      expect(change.attributes).toEqual({ name: "***" });
+    }
+  });
+});
+
 describe("a page that becomes slow", () => {
   it("is told after two busy windows in a row", () => {
     let hear: (list: { getEntries(): { startTime: number; duration: number }[] }) => void = () => {};

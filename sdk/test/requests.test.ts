@@ -71,6 +71,13 @@ describe("fetch", () => {
     expect(client.events).toMatchObject([{ request: { status: 404 } }]);
   });
 
+  test("the stack of what there was instead of an answer has no queries", async () => {
+    start();
+    answer = () => Promise.reject(Object.assign(new TypeError("Failed to fetch"), { stack: "at f (https://x.com/callback?code=S:1:2)" }));
+    await fetch("https://api.test/stock").catch(() => {});
+    expect(client.events[0]?.exceptions?.[0]?.stack).toBe("at f (https://x.com/callback:1:2)");
+  });
+
   test("no answer is an event; the page gets its own error, and nobody handles it for the page", async () => {
     start();
     const error = new TypeError("Failed to fetch");
@@ -212,6 +219,18 @@ describe("traceparent with fetch", () => {
     start({ traceTargets: ["https://api.test/", /\.internal\/$/] });
     for (const url of ["/own", `${location.origin}/own`, "https://api.test/a", "https://x.internal", "https://other.test/a"]) await fetch(url);
     expect([0, 1, 2, 3, 4].map(headerOf)).toEqual([TRACE, TRACE, TRACE, TRACE, null]);
+  });
+
+  test("does not go where a listed address is only in the query or the fragment", async () => {
+    start({ traceTargets: ["https://api.test", /api\.test/] });
+    for (const url of ["https://ads.test/p?u=https://api.test/x", "https://ads.test/p#https://api.test/x"]) await fetch(url);
+    expect([0, 1].map((index) => headerOf(index))).toEqual([null, null]);
+  });
+
+  test("goes nowhere when it is switched off, the own origin included", async () => {
+    start({ traceTargets: false });
+    await fetch("/own");
+    expect(headerOf()).toBeNull();
   });
 
   test("is added to headers of every form without changing the page's objects", async () => {

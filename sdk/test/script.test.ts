@@ -27,6 +27,7 @@ afterEach(async () => {
 async function run(attributes: Record<string, string>): Promise<Exposed> {
   const element = document.createElement("script");
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.nonce = attributes["nonce"] || "";
   vi.spyOn(document, "currentScript", "get").mockReturnValue(element);
   await import("../src/cdn-errors");
   return global.condev as Exposed;
@@ -81,8 +82,7 @@ test.each([
   ["https://monitor.example.com/sdk/0.0.0-test/sdk.js", "https://monitor.example.com/sdk/0.0.0-test/idle.js"],
   ["https://cdn.js.example.com/sdk.js", "https://cdn.js.example.com/sdk/0.0.0-test/idle.js"],
 ])("the chunks of %s are at %s, with integrity and the element's nonce", async (src, expected) => {
-  const condev = await run({ "data-dsn": DSN, src });
-  (document.currentScript as HTMLScriptElement).nonce = "n0nce";
+  const condev = await run({ "data-dsn": DSN, src, nonce: "n0nce" });
   await pass(1);
   await pass(1000);
   expect(chunk()?.src).toBe(expected);
@@ -96,9 +96,34 @@ test("a chunk that did not load is asked for again", async () => {
   await run({ "data-dsn": DSN, src: "https://monitor.example.com/sdk.js" });
   await pass(1);
   await pass(1000);
-  const first = chunk();
-  first?.dispatchEvent(new Event("error"));
-  first?.remove();
+  chunk()?.dispatchEvent(new Event("error"));
+  expect(chunk()).toBeNull();
   await pass(31_000);
   expect(chunk()?.src).toContain("idle.js");
+});
+
+test("a chunk that never loads is asked for five times, with waits that double, and leaves no elements behind", async () => {
+  const condev = await run({ "data-dsn": DSN, src: "https://monitor.example.com/sdk.js" });
+  const at: number[] = [];
+  const begun = Date.now();
+  for (let second = 0; second < 3600; second++) {
+    await vi.advanceTimersByTimeAsync(1000);
+    if (!chunk()) continue;
+    at.push(Math.round((Date.now() - begun) / 1000));
+    chunk()?.dispatchEvent(new Event("error"));
+  }
+  expect(at.map((time, index) => time - (at[index - 1] ?? time))).toEqual([0, 30, 60, 120, 240]);
+  expect(document.head.querySelectorAll("script")).toHaveLength(0);
+  expect(condev.captureMessage("works without")).toMatch(/^[0-9a-f]{32}$/);
+});
+
+test("an attribute with broken JSON is left out, and said under debug", async () => {
+  const debug = vi.spyOn(console, "debug").mockImplementation(() => {});
+  const condev = await run({ "data-dsn": DSN, "data-debug": "true", "data-ignore-errors": '["x"', "data-release": "1" });
+  expect(condev.options).toMatchObject({ dsn: DSN, release: "1" });
+  expect(condev.options.ignoreErrors).toBeUndefined();
+  expect(debug).toHaveBeenCalledWith("condev:", expect.any(SyntaxError));
+  condev.captureMessage("sent all the same");
+  await pass(10);
+  expect(server.items).toContainEqual(expect.objectContaining({ message: "sent all the same" }));
 });

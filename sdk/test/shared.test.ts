@@ -97,6 +97,11 @@ describe("debugIdsOf", () => {
     });
   });
 
+  test("knows a script by its address without the query, as stacks have it, and does not tell the query", () => {
+    Object.assign(globalThis, { _debugIds: { "Error\n    at https://x.com/assets/app.js?token=S:1:50": "id-app" } });
+    expect(debugIdsOf(stacks)).toEqual({ "https://x.com/assets/app.js": "id-app" });
+  });
+
   test("is nothing without the globals, without stacks, or with unreadable keys", () => {
     expect(debugIdsOf(stacks)).toBeUndefined();
     Object.assign(globalThis, { _sentryDebugIds: { "no stack": "id" } });

@@ -178,6 +178,55 @@ describe("a server that fails", () => {
     expect(events()).toEqual(["early"]);
   });
 
+  test("before the keeper is there a hidden page tries nothing again with each item, and sends all when it is shown", async () => {
+    chunks.failing = true;
+    let failing = true;
+    server.answer = () => (failing ? "down" : new Response("{}"));
+    const client = page();
+    visibility("hidden");
+    for (let index = 0; index < 40; index++) {
+      client.captureMessage(`hidden ${index}`);
+      await pass(1);
+    }
+    expect(server.sent.length).toBeLessThan(5);
+    failing = false;
+    visibility("visible");
+    await pass(1000);
+    expect(server.accounted(client.page.id)).toEqual(Array.from({ length: 41 }, (_, index) => index + 1));
+  });
+
+  test("before the keeper is there memory is bounded, which is told", async () => {
+    chunks.failing = true;
+    let failing = true;
+    server.answer = () => (failing ? "down" : new Response("{}"));
+    const client = page({ pageViews: false });
+    for (let index = 0; index < 25; index++) {
+      measure(client, "custom", 40_000);
+      await pass(10);
+    }
+    failing = chunks.failing = false;
+    await pass(31_000);
+    const dropped = server.items.flatMap((item) => (item.type === "outcome" ? [item] : []));
+    expect(dropped).toEqual([expect.objectContaining({ reason: "queue_overflow", category: "measurement" })]);
+    expect(dropped[0]?.quantity).toBeGreaterThan(5);
+    expect(server.accounted(client.page.id)).toEqual(Array.from({ length: 25 }, (_, index) => index + 1));
+  });
+
+  test("the keeper comes to a page that loads for ever, and comes once when it has loaded after all", async () => {
+    vi.spyOn(document, "readyState", "get").mockReturnValue("interactive");
+    let failing = true;
+    server.answer = () => (failing ? "down" : new Response("{}"));
+    page().captureException(new Error("early"));
+    await pass(10_000);
+    failing = false;
+    await pass(21_000);
+    expect(events()).toEqual(["early"]);
+    const load = vi.spyOn(indexedDB, "open");
+    window.dispatchEvent(new Event("load"));
+    await pass(40_000);
+    expect(load).not.toHaveBeenCalled();
+  });
+
   test("answers that never come are given up", async () => {
     const timeout = vi.spyOn(AbortSignal, "timeout");
     page().captureException(new Error("slow"));
@@ -219,6 +268,33 @@ describe("a server that refuses", () => {
     await pass(20_000);
     expect(server.items.map(({ type }) => type)).toEqual(["event", "measurement"]);
     expect(server.accounted(client.page.id)).toEqual([1, 2]);
+  });
+
+  test("429 of one category keeps no timer busy while another one is on its way", async () => {
+    server.answer = ({ header }) => (header.has[0] === "event" ? "never" : Response.json({ retry_after: 120, categories: ["measurement"] }, { status: 429 }));
+    const client = page({ pageViews: false });
+    await pass(1000);
+    measure(client);
+    await pass(6000);
+    client.captureException(new Error("on its way"));
+    await pass(100);
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    measure(client); // asks whether it may go
+    await pass(10_000);
+    expect(timers.mock.calls.length).toBeLessThan(10);
+  });
+
+  test("a replay that the project does not take is told as such, and no more is recorded", async () => {
+    server.answer = ({ header }) => Response.json(header.has[0] === "replay_segment" ? { ok: true, skipped: true } : { ok: true });
+    const client = page({ pageViews: false });
+    await pass(1000);
+    const told: unknown[] = [];
+    client.on("settings", ({ replay }) => told.push(replay));
+    client.capture({ type: "replay_segment", replay_id: "a".repeat(32), segment: 0, replay_type: "session", started: 1, ended: 2, events: [] } as never);
+    await pass(10_000);
+    expect(told).toEqual([false]);
+    expect(client.settings.replay).toBe(false);
+    expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "opt_out", category: "replay", quantity: 1, numbers: [1] }));
   });
 
   test("429 without a body follows Retry-After, and holds back all", async () => {

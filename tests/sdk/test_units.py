@@ -20,13 +20,12 @@ _spec.loader.exec_module(tools)
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, Any]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What vitest says of each file, by its name."""
-    done = tools.run("vitest", "run", "--reporter=json", seconds=400)
-    start = done.stdout.find("{")
-    assert start >= 0, done.stdout + done.stderr
-    report = json.loads(done.stdout[start:])
-    return {Path(one["name"]).name: one for one in report["testResults"]}
+    target = tmp_path_factory.mktemp("vitest") / "report.json"
+    done = tools.run("vitest", "run", "--reporter=json", f"--outputFile={target}", seconds=400)
+    assert target.is_file(), done.stdout + done.stderr
+    return {Path(one["name"]).name: one for one in json.loads(target.read_bytes())["testResults"]}
 
 
 @pytest.mark.timeout(500)

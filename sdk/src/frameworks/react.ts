@@ -6,6 +6,7 @@ import { Component, createElement, Fragment, useCallback, useEffect, useState } 
 import type { ErrorInfo, ReactNode } from "react";
 import { getClient } from "../current";
 import type { Client, Hint } from "../types";
+import { cleanStack } from "../urls";
 
 export interface FallbackProps {
   error: unknown;
@@ -116,7 +117,8 @@ function hand(error: unknown): void {
   else console.error(error);
 }
 
-function report(error: unknown, componentStack: string | null | undefined, hint: Hint): string {
+function report(error: unknown, stack: string | null | undefined, hint: Hint): string {
+  const componentStack = cleanStack(stack || undefined); // an inline script's frames have its page's address
   const contexts = { ...hint.contexts, ...(componentStack && { react: { componentStack } }) };
   return getClient()?.captureException(error, { ...hint, contexts }) || "";
 }

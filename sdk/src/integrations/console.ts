@@ -40,5 +40,5 @@ export const consoleCalls: Integration = {
 };
 
 function textOf(value: unknown): string {
-  return value instanceof Error ? `${value.name}: ${value.message}` : brief(value);
+  return value instanceof Error ? String(value) : brief(value);
 }

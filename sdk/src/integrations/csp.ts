@@ -1,5 +1,6 @@
 /** What the page's Content Security Policy blocked, or would have. */
 import { listen } from "../patch";
+import { isOwn } from "../patterns";
 import type { Integration } from "../types";
 import { cleanUrl } from "../urls";
 
@@ -10,7 +11,8 @@ export const csp: Integration = {
       const { effectiveDirective, disposition, lineNumber, columnNumber, sample } = event;
       const blockedURI = cleanUrl(event.blockedURI);
       const sourceFile = cleanUrl(event.sourceFile || "");
-      if (/^[\w-]+-extension/.test(sourceFile || blockedURI)) return; // a person's own, not the page's
+      // A person's own, or ours: not the page's.
+      if (/^[\w-]+-extension/.test(sourceFile || blockedURI) || isOwn(client, event.blockedURI)) return;
       client.captureEvent({
         kind: "csp",
         level: "warning",

@@ -4,7 +4,7 @@ import type { Data, Integration } from "../types";
 import { cleanUrl } from "../urls";
 
 const FRAMES = 50; // Chrome takes 10 by itself, which frameworks fill alone
-const HIDDEN = 'Hidden by the browser: needs crossorigin="anonymous" on the script, CORS on its server';
+const HIDDEN = 'Needs crossorigin="anonymous" and CORS';
 
 export const errors: Integration = {
   name: "errors",

@@ -6,11 +6,11 @@ import { cleanUrl } from "../urls";
 export const navigation: Integration = {
   name: "navigation",
   setup(client) {
-    const { breadcrumbs, pageViews, routeName } = client.options;
+    const { breadcrumbs, pageViews } = client.options;
     let last = location.href;
 
     const begin = (): void => {
-      if (pageViews !== false) client.startPageView(cleanUrl(last), routeName?.(last));
+      if (pageViews !== false) client.startPageView(cleanUrl(last));
     };
     const changed = client.guard(() => {
       const before = last;

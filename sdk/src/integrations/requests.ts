@@ -4,9 +4,9 @@
  */
 import { newId } from "../ids";
 import { all, patch, wants } from "../patch";
-import { matches } from "../patterns";
+import { isOwn, matches } from "../patterns";
 import type { Cleanup, Client, Exception, Integration, RequestOptions } from "../types";
-import { cleanUrl } from "../urls";
+import { cleanStack, cleanUrl } from "../urls";
 
 const HEADER = "traceparent";
 
@@ -28,18 +28,18 @@ export const requests: Integration = {
 
 function watcher(client: Client): Begin {
   const { breadcrumbs, requests, traceTargets } = client.options;
-  const { failed = true, slow = 3000, ignoreUrls = [] } = Object(requests) as RequestOptions;
-  const key = client.endpoint.replace(/.*\//, ""); // in all of our own addresses
+  const { failed = true, slow = 3000, ignoreUrls } = Object(requests) as RequestOptions;
 
   return (kind, given, address) => {
-    const { href, origin } = new URL(address, document.baseURI);
-    if (matches(href, [key, ...ignoreUrls])) return;
+    const { href, origin, pathname } = new URL(address, document.baseURI);
+    if (isOwn(client, href) || matches(href, ignoreUrls)) return;
     const method = given.toUpperCase();
     const url = cleanUrl(href);
     const message = `${method} ${url}`;
     const started = performance.now();
     return {
-      trace: (origin === location.origin || matches(href, traceTargets)) && traceparent(client),
+      // Not by its query, in which anybody may name an address.
+      trace: traceTargets !== false && (origin === location.origin || matches(origin + pathname, traceTargets)) && traceparent(client),
       end: client.guard((status, problem, stopped) => {
         const ms = Math.round(performance.now() - started);
         // A page may abort with an error of its own, and after a timeout.
@@ -49,7 +49,7 @@ function watcher(client: Client): Begin {
         if (why ? failed && !aborted && navigator.onLine : typeof failed === "function" ? failed(status) : failed && status >= 500) {
           const { stack } = Object(problem) as Error;
           const type = why ? "NetworkError" : "HttpError";
-          const thrown = { type, value: `${message} ${why || `answered ${status}`}`, stack, mechanism: kind, handled: true } as Exception;
+          const thrown = { type, value: `${message} ${why || `answered ${status}`}`, stack: cleanStack(stack), mechanism: kind, handled: true } as Exception;
           client.captureEvent({ exceptions: [thrown], request }, { originalException: problem });
         }
         if (wants(breadcrumbs, "requests")) {
@@ -114,9 +114,9 @@ function patchXhr(client: Client, begin: Begin): Cleanup[] {
   const proto = XMLHttpRequest.prototype;
   const ended = client.guard(({ target, type }: Event) => {
     const xhr = target as XMLHttpRequest;
-    const state = opened.get(xhr);
-    state?.call?.end(xhr.status, type !== "load" && type);
-    if (state) state.call = undefined;
+    const state = opened.get(xhr) as Opened;
+    state.call?.end(xhr.status, type !== "load" && type);
+    state.call = undefined;
   });
   const watch = (name: "open" | "setRequestHeader" | "send", watcher: (state: Opened | undefined, args: unknown[], xhr: XMLHttpRequest) => void): Cleanup =>
     patch(client, proto, name, (args, xhr) => watcher(opened.get(xhr as object), args, xhr as XMLHttpRequest));
@@ -127,7 +127,7 @@ function patchXhr(client: Client, begin: Begin): Cleanup[] {
       opened.set(xhr, { args });
     }),
     watch("setRequestHeader", (state, [name]) => {
-      if (state && /^traceparent$/i.test(String(name))) state.traced = true;
+      if (state) state.traced ||= String(name).toLowerCase() === HEADER;
     }),
     watch("send", (state, _, xhr) => {
       if (!state) return;

@@ -1,5 +1,6 @@
 /** Scripts, styles, pictures and media that did not load. */
 import { listen } from "../patch";
+import { isOwn } from "../patterns";
 import { selectorOf } from "../selector";
 import type { Integration } from "../types";
 import { cleanUrl } from "../urls";
@@ -17,11 +18,11 @@ export const resources: Integration = {
     const onError = ({ target }: Event): void => {
       const element = target as Loading;
       const address = element.currentSrc || element.src || element.href || element.data;
-      if (!element.localName || typeof address !== "string" || address === location.href) return;
+      if (!element.localName || typeof address !== "string" || address === location.href || isOwn(client, address)) return;
       const tag = element.localName;
       const url = cleanUrl(address);
       const message = `Failed to load ${tag}: ${url}`;
-      const level = /^(script|link)$/.test(tag) ? "error" : "warning";
+      const level = /script|link/.test(tag) ? "error" : "warning";
       client.captureEvent(
         { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
         { element },

@@ -37,6 +37,8 @@ const INPUT = 5; // rrweb's source of an input event
 const WORDS = /^(title|alt|label|placeholder|summary|content|abbr|aria-(label|description|placeholder|roledescription|valuetext|braille\w*))$/;
 const ADDRESS = /^(href|src|action|formaction|poster|data|cite|background|longdesc|rr_src|xlink:href)$/;
 const GONE = /^(on\w+|srcdoc|srcset|imagesrcset|nonce|integrity|ping)$/;
+const SCHEME = /^\s*(?!data:|blob:|https?:)[\w+.-]+:(?!\/\/)/i; // mailto:, tel:, sms: … what follows is a person's
+const PLAIN = /^(id|class|slot|part|exportparts|is|role|dir|lang|hidden|tabindex|width|height|disabled|checked|selected|open|(aria|data)-.*|rr_.*)$/; // not a component's own
 const TELLING = /[\s@]|\d{4}/; // in data-*: a state is one word, a person's data is not
 const MAX_IMAGE = 20_000; // characters of an image within the page: icons stay, photographs go
 
@@ -50,22 +52,29 @@ export function scrub({ data }: Found, masks: Masks, nodeOf: (id: number) => Nod
   };
   const words = (text: string, id: number): string => (/[^\s*]/.test(text) ? masks.text(text, elementOf(id)) : text);
 
-  function attributes(found: Attributes, id: number): void {
+  /** A component's attributes may say anything, in one word too: `<user-card name="Ada">`. Of what is gone nobody knows what it was. */
+  const isTelling = (name: string, value: string, tag = "-"): boolean =>
+    name.startsWith("data-") ? TELLING.test(value) : tag.includes("-") && !PLAIN.test(name);
+
+  function attributes(found: Attributes, id: number, tag = elementOf(id)?.localName): void {
     for (const [name, value] of Object.entries(found)) {
       if (GONE.test(name)) delete found[name];
       else if (name === "_cssText") found[name] = styles(String(value));
       else if (name === "style") found[name] = JSON.parse(styles(JSON.stringify(value)));
       else if (typeof value !== "string") continue;
-      else if (ADDRESS.test(name)) found[name] = address(value);
+      else if (ADDRESS.test(name)) {
+        const scheme = SCHEME.exec(value)?.[0];
+        found[name] = scheme ? scheme + words(value.slice(scheme.length), id) : address(value);
+      }
       else if (name === "value") found[name] = masks.value(value, elementOf(id));
-      else if (WORDS.test(name) || (masks.byDefault && name.startsWith("data-") && TELLING.test(value))) found[name] = words(value, id);
+      else if (WORDS.test(name) || (masks.byDefault && isTelling(name, value, tag))) found[name] = words(value, id);
     }
   }
 
   function tree(root: Serialized): void {
     const waiting = [root];
     for (let node = waiting.pop(); node; node = waiting.pop()) {
-      if (node.attributes) attributes(node.attributes, node.id);
+      if (node.attributes) attributes(node.attributes, node.id, node.tagName);
       for (const child of node.childNodes || []) {
         if (child.type !== 3) waiting.push(child);
         else if (node.tagName !== "style") child.textContent = words(child.textContent || "", child.id);

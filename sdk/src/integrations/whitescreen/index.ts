@@ -5,7 +5,7 @@
  */
 import { all, listen } from "../../patch";
 import { selectorOf } from "../../selector";
-import type { Client, Data, Integration } from "../../types";
+import type { Client, Data, Integration, WhiteScreenOptions } from "../../types";
 import { cleanUrl } from "../../urls";
 import { type Look, look } from "./look";
 
@@ -25,8 +25,7 @@ export const checkWhiteScreen = (): Look | undefined => check?.();
 export const whiteScreen = (): Integration => ({ name: "whiteScreen", setup });
 
 function setup(client: Client): () => void {
-  const { whiteScreen: option } = client.options;
-  const options = typeof option === "object" ? option : {};
+  const options = Object(client.options.whiteScreen) as WhiteScreenOptions;
   const { delay = DELAY_MS, interval = INTERVAL_MS, retries = RETRIES } = options;
   const errors: Data[] = [];
   const failed: Data[] = [];
@@ -67,7 +66,7 @@ function setup(client: Client): () => void {
         dom: {
           root_children: root?.childElementCount,
           ready_state: document.readyState,
-          elements: document.getElementsByTagName("*").length,
+          elements: document.querySelectorAll("*").length,
           body: [...document.body.children].slice(0, 10).map((child) => `${selectorOf(child)}: ${child.childElementCount}`),
         },
         last_errors: errors,
@@ -119,6 +118,6 @@ function setup(client: Client): () => void {
 
 /** What was refused, perhaps before the SDK was there. */
 const refused = (): Data[] =>
-  (performance.getEntriesByType("resource") as PerformanceResourceTiming[])
-    .filter(({ responseStatus }) => responseStatus >= 400)
-    .map(({ name, responseStatus }) => ({ url: cleanUrl(name), status: responseStatus }));
+  (performance.getEntriesByType("resource") as PerformanceResourceTiming[]).flatMap(({ name, responseStatus: status }) =>
+    status >= 400 ? { url: cleanUrl(name), status } : [],
+  );

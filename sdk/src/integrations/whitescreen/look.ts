@@ -54,8 +54,8 @@ const textOf = (element: Element): ChildNode | undefined =>
   [...element.childNodes].find((node) => node.nodeType === 3 && /\S\S/.test((node as Text).data));
 
 /** What shows something without text of its own; svg is left to the callers, because spinners are made of it. */
-const solid = (element: Element): boolean =>
-  !!(element as Partial<HTMLImageElement>).naturalWidth ||
+const solid = (element: Element): unknown =>
+  (element as Partial<HTMLImageElement>).naturalWidth ||
   // A component that shows nothing outside may have a closed shadow root, which nobody can look into.
   element.matches(SOLID + (/-/.test(element.localName) && !element.shadowRoot ? ",:defined:empty" : ""));
 
@@ -80,8 +80,8 @@ export function look(options: WhiteScreenOptions): Look {
   const counts = { content: 0, loading: 0, empty: 0 };
   let waiting = "";
 
-  const bears = (element: Element): boolean =>
-    !!(textOf(element) || solid(element) || element.localName === "svg") && (!roots || !!closest(element, roots + DIALOGS));
+  const bears = (element: Element): unknown =>
+    (textOf(element) || solid(element) || element.localName === "svg") && (!roots || closest(element, roots + DIALOGS));
 
   /** What an element is where it is seen; undefined is looked through. */
   const judge = (element: Element): Found | undefined => {
@@ -106,7 +106,7 @@ export function look(options: WhiteScreenOptions): Look {
     const elements = stack(document, x, y);
     let found: Found | undefined;
     const element = elements.find((at) => (found = judge(at))) ?? elements[0];
-    return { x: Math.round(x), y: Math.round(y), found: found ?? "empty", element: element ? selectorOf(element) : "" };
+    return { x: Math.floor(x), y: Math.floor(y), found: found ?? "empty", element: element ? selectorOf(element) : "" };
   };
 
   /** Whether an element that the grid missed is content in plain view. */
