@@ -158,11 +158,13 @@ class SdkFiles:
             here = f"This appliance serves {self._build.version}: copy the address from the project's Connect page."
             await _words(send, 404, f"There is no version {(version or '')[:64]} of the SDK here. {here}")
             return
-        asset = build.files.get(self._file(match))
+        name = self._file(match)
+        asset = build.files.get(name)
         if asset is None:
             await _words(send, 404, f"The SDK has no such file; it has {', '.join(build.integrity)}.")
             return
-        await self._answer(scope, send, asset, FOREVER if version is not None else SHORT)
+        map_of: Headers = [(b"sourcemap", f"{name}.map".encode())] if f"{name}.map" in build.files else []
+        await self._answer(scope, send, asset, FOREVER if version is not None else SHORT, map_of)
 
     def _match(self, path: str) -> re.Match[str] | None:
         return self._path.fullmatch(_SLASHES.sub("/", path)) if len(path) < 300 else None
@@ -188,7 +190,7 @@ class SdkFiles:
                 return None
         return self._old[version]
 
-    async def _answer(self, scope: Mapping[str, Any], send: Send, asset: Asset, cache: str) -> None:
+    async def _answer(self, scope: Mapping[str, Any], send: Send, asset: Asset, cache: str, more: Headers) -> None:
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
         body, coding = encoded(asset, asked.get(b"accept-encoding", ""))
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -197,6 +199,7 @@ class SdkFiles:
             (b"cache-control", cache.encode()),
             (b"etag", tag.encode()),
             (b"vary", b"accept-encoding"),
+            *more,
         ]
         if tag in asked.get(b"if-none-match", ""):
             await _send(send, 304, headers, b"")

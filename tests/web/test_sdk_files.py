@@ -54,6 +54,18 @@ async def ask(files: SdkFiles, path: str, method: str = "GET", **headers: str) -
     return Answered(messages)
 
 
+async def test_a_script_that_has_a_map_says_so_in_a_header(tmp_path: Path) -> None:
+    folder = tmp_path / "mapped"
+    folder.mkdir()
+    for name, text in (("integrity.json", '{"version": "1.0"}'), ("sdk.js", "1"), ("sdk.js.map", "{}")):
+        (folder / name).write_text(text)
+    mapped = SdkFiles(SdkBuild.read(folder), tmp_path / "kept", "shop.js")
+    for path in ("/sdk.js", "/shop.js", "/sdk/1.0/sdk.js"):
+        assert (await ask(mapped, path)).headers["sourcemap"] == "sdk.js.map"
+    assert (await ask(mapped, "/sdk.js.map")).status == 200
+    assert "sourcemap" not in (await ask(mapped, "/sdk.js.map")).headers
+
+
 @pytest.mark.parametrize("path", ["/sdk.js", "/shop.js", "//shop.js/", "/dsn-api/sdk.js"])
 async def test_the_short_address_is_kept_for_minutes_and_asked_again_by_its_tag(files: SdkFiles, path: str) -> None:
     found = await ask(files, path)

@@ -107,7 +107,7 @@ function readable(props: object): Data {
   return Object.fromEntries(
     entries.map(([name, value]: [string, unknown]) => [
       name,
-      value === null || typeof value !== "object" ? String(value).slice(0, MAX_VALUE) : Object.prototype.toString.call(value),
+      value === null || typeof value !== "object" ? String(value).slice(0, MAX_VALUE) : ({}).toString.call(value),
     ]),
   );
 }

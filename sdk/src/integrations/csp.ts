@@ -8,7 +8,7 @@ export const csp: Integration = {
   name: "csp",
   setup(client) {
     const onViolation = (event: SecurityPolicyViolationEvent): void => {
-      const { effectiveDirective, disposition, lineNumber, columnNumber, sample } = event;
+      const { effectiveDirective, disposition, lineNumber, sample } = event;
       const blockedURI = cleanUrl(event.blockedURI);
       const sourceFile = cleanUrl(event.sourceFile || "");
       // A person's own, or ours: not the page's.
@@ -17,7 +17,7 @@ export const csp: Integration = {
         kind: "csp",
         level: "warning",
         message: `Blocked by ${effectiveDirective}: ${blockedURI}`,
-        contexts: { csp: { blockedURI, effectiveDirective, disposition, sourceFile, lineNumber, columnNumber, sample } },
+        contexts: { csp: { blockedURI, effectiveDirective, disposition, sourceFile, lineNumber, sample } },
       });
     };
     return listen(document, "securitypolicyviolation", client.guard(onViolation));
