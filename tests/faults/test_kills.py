@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from appliance.testing.running import RunningAppliance
-from appliance.testing.traffic import Traffic, check_books, read_books
+from appliance.testing.running import Owner, RunningAppliance
+from appliance.testing.traffic import Books, Traffic, check_books, read_books, system_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_200)]
 
@@ -57,6 +57,22 @@ class Killer:
             found[0].kill()
 
 
+def books_after_kills(appliance: RunningAppliance, owner: Owner) -> Books:
+    """The books once everything is applied.
+
+    A slow machine can be killed three times over one record, which is then taken for the cause and set aside whole:
+    retried, as its page says, it must be stored as well.
+    """
+    books = read_books(appliance, owner)
+    if books.dead_letters:
+        assert "crashed: " in appliance.verb("dead-letters", "list")
+        appliance.verb("dead-letters", "retry", "--all")
+        appliance.wait_until(lambda: system_of(appliance, owner)["dead_letters"] == 0, "dead letters to be applied", 60)
+        books = read_books(appliance, owner)
+    assert books.dead_letters == 0
+    return books
+
+
 def test_what_got_a_2xx_is_stored_once_however_often_ingest_core_and_worker_are_killed(
     serve, owner, envelope_path, envelopes
 ):
@@ -74,9 +90,7 @@ def test_what_got_a_2xx_is_stored_once_however_often_ingest_core_and_worker_are_
         core.wait_until_ready()
         ingest.wait_until_ready()
         traffic.wait_for(50)
-    books = read_books(core, owner)
-    check_books(books, traffic)
-    assert books.dead_letters == 0
+    check_books(books_after_kills(core, owner), traffic)
     assert traffic.oddities == []
     assert traffic.broken > 0
     ingest.stop()
@@ -99,9 +113,7 @@ def test_what_got_a_2xx_is_stored_once_however_often_the_whole_appliance_is_kill
                 killer.kill(appliance)
         appliance.wait_until_ready()
         traffic.wait_for(50)
-    books = read_books(appliance, owner)
-    check_books(books, traffic)
-    assert books.dead_letters == 0
+    check_books(books_after_kills(appliance, owner), traffic)
     assert traffic.oddities == []
     assert traffic.broken > 0
     appliance.stop()

@@ -70,8 +70,8 @@ def test_a_stack_is_stopped_restored_in_the_cores_image_and_started(stack: Path,
     done = on_the_host(stack, "restore", str(file), "--passphrase-file", str(secret))
     assert done.returncode == 0, done.stderr
     assert "is restored: 0 events, 0 issues, 1 projects" in done.stdout
-    verbs = [next(word for word in words if word in ("stop", "run", "up")) for words in asked(stack)]
-    assert verbs == ["stop", "run", "up"]
+    verbs = [next(word for word in words if word in ("stop", "run", "up", "ps")) for words in asked(stack)]
+    assert verbs == ["stop", "run", "up", "ps"]  # the last looks whether all of them are on their network
     assert asked(stack)[0][-2:] == ["ingest", "core"]
     assert "correct horse" not in (stack.parent / "asked").read_text()
     assert (file.stat().st_uid, file.stat().st_mode) == (before.st_uid, before.st_mode)
