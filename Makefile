@@ -9,7 +9,6 @@ SHELL := /bin/bash -o pipefail
 SCRIPTS = installer.sh .ci/run .ci/release $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
 
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
-	@$(BIN)/python hatch_build.py > .venv/assets.log || { cat .venv/assets.log; exit 1; }
 	@$(BIN)/condev demo --data-dir data
 
 test: .venv/test  ## pass the tests: a file at a time on each of up to 4 cores, the long ones first
@@ -53,7 +52,11 @@ clean:  ## remove what the targets above made, but not data/
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Condev Monitor needs Python 3.11 or newer; $(PYTHON) is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; rm -rf .venv; exit 1; }
 
-.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json
+# Installing builds the pages' scripts, the SDK and the example page, with tools that are not kept: a change of them is
+# a reason to install again.
+SOURCES = $(wildcard sdk/build.mjs $(foreach place,sdk/src examples/vanilla/src,$(place)/* $(place)/*/* $(place)/*/*/*))
+
+.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json $(SOURCES)
 	@echo "Setting up (once, about a minute) …"
 	@$(BIN)/python -m pip install --quiet --prefer-binary --editable .
 	@touch $@
