@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "react"
 VUE = Path(__file__).parent / "vue"
 VERSIONS = {19: None, 18: {"react": "react18", "react-dom": "react-dom18"}}
-DEADLINE = 30
+DEADLINE = 60
 
 
 @pytest.fixture(scope="module")
