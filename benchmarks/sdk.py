@@ -27,7 +27,7 @@ from benchmarks.processes import machine
 CHROMIUM: Final = "/usr/bin/chromium"
 BUILT: Final = Path(__file__).parents[1] / "sdk" / "dist"
 RESULTS: Final = Path(__file__).parent / "results"
-SCRIPTS: Final = ("sdk.js", "errors.js", "vitals.js", "replay.js")
+SCRIPTS: Final = ("sdk.js", "errors.js", "idle.js", "vitals.js", "replay.js")
 THROTTLE: Final = 4  # what DevTools calls a mid-tier phone
 LONG_TASK_US: Final = 50_000
 SETTLE_SECONDS: Final = 6  # after load: the vitals chunk and the settings are fetched when the page is idle

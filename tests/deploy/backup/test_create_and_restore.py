@@ -68,6 +68,8 @@ async def fill(parts: Parts) -> None:
     (parts.data_dir / "plugins.d" / "mine").mkdir()
     (parts.data_dir / "plugins.d" / "mine" / "__init__.py").write_text("x = 1\n")
     (parts.data_dir / "plugins.d" / "outside").symlink_to("/etc/passwd")
+    (parts.data_dir / "sdk" / "1.0").mkdir(parents=True)
+    (parts.data_dir / "sdk" / "1.0" / "sdk.js").write_text("old")
     letters = DeadLetterFiles(parts.data_dir / "dead_letters")
     letters.path("0123456789abcdef-00000001-00000002").write_bytes(b"a record")
 
@@ -107,7 +109,10 @@ async def test_everything_comes_back_from_any_database_into_any_other(
     assert manifest.store.tables["events"] == 300
     assert await verify(file, PASSPHRASE) == manifest
     async with appliance(tmp_path / "there", there) as parts:
+        (parts.data_dir / "sdk" / "2.0").mkdir(parents=True)  # as the start of a fresh appliance leaves it
+        (parts.data_dir / "sdk" / "2.0" / "sdk.js").write_text("own")
         await restore(file, target_of(parts), PASSPHRASE)
+        assert (parts.data_dir / "sdk" / "1.0" / "sdk.js").read_text() == "old"  # pages pin it
         assert await events_of(parts.store) == set(range(300))
         assert await parts.blobs.get(BLOB) == body
         assert (parts.data_dir / "spool" / "epoch").read_text() == epoch
