@@ -80,7 +80,7 @@ def hooks_page() -> str:
     lines = [
         "# Hooks",
         "",
-        "Generated from `appliance/hookspecs.py`. A hook function is marked `@hookimpl` and takes by name what",
+        "Generated from `appliance/hookspecs/`. A hook function is marked `@hookimpl` and takes by name what",
         "it needs of the arguments below. It has no default values; only `on_…` hooks may be `async def`.",
     ]
     for name, function in inspect.getmembers(hookspecs, inspect.isfunction):
