@@ -1,4 +1,4 @@
-"""Finds, checks, orders and calls plugins; the only module that knows where they come from.
+"""Checks, orders and calls plugins; `plugin_sources` knows where they come from.
 
 pluggy registers and validates the hooks. Calling them is done here, one implementation at a time with that plugin's own
 context, because an implementation that raises inside a pluggy call takes the others' answers with it.
@@ -7,17 +7,11 @@ context, because an implementation that raises inside a pluggy call takes the ot
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import inspect
 import os
-import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Literal, cast
 
 import pluggy
@@ -25,7 +19,7 @@ import structlog
 from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
-from appliance import hookspecs
+from appliance import hookspecs, plugin_sources
 from appliance.config import Config
 from appliance.config_file import ConfigError, Problem, decode_table
 from appliance.hookspecs import (
@@ -47,8 +41,6 @@ from appliance.hookspecs import (
     ServiceSpec,
 )
 
-ENTRY_POINT_GROUP: Final = "condev"
-FIRST_PARTY: Final = "condev_plugins"  # the import name the wheel gives plugins/; never imported by a statement
 _NAME: Final = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 # A plugin that fails in one of these would leave data unscrubbed, unread or unstored: the appliance does not start.
 _ESSENTIAL: Final = frozenset(
@@ -126,7 +118,7 @@ class PluginHost:
             PluginError: anything is wrong; all problems are named.
         """
         host = cls(config, services, environ)
-        for module, origin in _found(config, services.data_dir, host._problems):
+        for module, origin in plugin_sources.found(config, services.data_dir, host._problems):
             host._register(module, origin)
         host._check_tables()
         host._collect(frozenset(only) if only is not None else None)
@@ -370,48 +362,3 @@ def _complaint(info: PluginInfo, loaded: Mapping[str, LoadedPlugin]) -> str:
 def _version(text: str) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else None
-
-
-def _found(config: Config, data_dir: Path, problems: list[Problem]) -> list[tuple[object, str]]:
-    """Every plugin module, with where it came from; what cannot be imported becomes a problem."""
-    found: list[tuple[object, str]] = []
-
-    def add(label: str, origin: str, load: Callable[[], object]) -> None:
-        if label in config.plugins.disabled:
-            return
-        try:
-            found.append((load(), origin))
-        except Exception as error:
-            log.debug("plugin import failed", plugin=label, exc_info=error)
-            message = f"cannot be imported from {origin}: {type(error).__name__}: {error}"
-            problems.append(Problem(source=f"plugin {label}", key="", message=message))
-
-    package = importlib.import_module(FIRST_PARTY)
-    for module in pkgutil.iter_modules(package.__path__):
-        name = f"{FIRST_PARTY}.{module.name}"
-        add(module.name, "first-party", lambda name=name: importlib.import_module(name))
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-        add(entry.name, origin, entry.load)
-    directory = Path(config.plugins.directory) if config.plugins.directory else data_dir / "plugins.d"
-    if directory.is_dir():
-        for path in sorted(directory.iterdir()):
-            entry_file = path / "__init__.py" if path.is_dir() else path
-            if entry_file.suffix == ".py" and entry_file.is_file() and not path.name.startswith((".", "_")):
-                add(path.stem, str(path), lambda path=path, file=entry_file: _import_file(path, file))
-    elif config.plugins.directory:
-        message = f"{directory} is not a directory; make it, or leave the key out"
-        problems.append(Problem(source=str(config.source), key="plugins.directory", message=message))
-    return found
-
-
-def _import_file(path: Path, entry_file: Path) -> ModuleType:
-    name = f"condev_plugin_files.{path.stem}"
-    places = [str(path)] if path.is_dir() else None
-    spec = importlib.util.spec_from_file_location(name, entry_file, submodule_search_locations=places)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{entry_file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
