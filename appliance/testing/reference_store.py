@@ -66,7 +66,7 @@ from appliance.testing.reference_answers import (
     users_of,
 )
 from appliance.testing.reference_metrics import elements_of, histograms_of, measure_of, summaries_of
-from appliance.testing.reference_visits import VisitAnswers
+from appliance.testing.reference_visits import VisitAnswers, releases_of
 
 R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow)
 
@@ -368,25 +368,7 @@ class MemoryStore(VisitAnswers, EventStore):
         return replay_of(groups[min(groups)]) if groups else None
 
     async def releases(self, where: EventFilter, limit: int = 100) -> list[ReleaseSummary]:
-        events = grouped(self._events(where), lambda row: row.release)
-        visits = grouped(self._select("sessions", SessionRow, where), lambda row: (row.project_id, row.session_id))
-        last = [max(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal)) for rows in visits.values()]
-        sessions = grouped(last, lambda row: row.release)
-        found: list[ReleaseSummary] = []
-        for name in sorted((events.keys() | sessions.keys()) - {""}):
-            of_events, of_sessions = events.get(name, []), sessions.get(name, [])
-            users = {row.user_hash for row in (*of_events, *of_sessions)} - {0}
-            begun = [row.timestamp for row in of_events] + [row.started for row in of_sessions]
-            ended = [row.timestamp for row in (*of_events, *of_sessions)]
-            found.append(
-                ReleaseSummary(
-                    release=name, events=len(of_events), users=len(users),
-                    sessions=sum(row.quantity for row in of_sessions),
-                    crashed_sessions=sum(row.quantity for row in of_sessions if row.status == "crashed"),
-                    first_seen=min(begun), last_seen=max(ended),
-                )
-            )  # fmt: skip
-        return sorted(found, key=lambda one: (-one.first_seen, one.release))[:limit]
+        return releases_of(self._events(where), self._select("sessions", SessionRow, where))[:limit]
 
     async def outcomes(self, where: EventFilter) -> list[tuple[str, str, str, int]]:
         sums: Counter[tuple[str, str, str]] = Counter()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from appliance.hookspecs import EventFilter, Page, PageViewSummary, SessionSummary, SpanSummary
-from appliance.model import JsonObject, PageViewRow, SessionRow, SpanRow
-from appliance.testing.reference_answers import FOREVER, Row, fits, paged
+from appliance.hookspecs import EventFilter, Page, PageViewSummary, ReleaseSummary, SessionSummary, SpanSummary
+from appliance.model import EventRow, JsonObject, PageViewRow, SessionRow, SpanRow
+from appliance.testing.reference_answers import FOREVER, Row, fits, grouped, paged
 
 R = TypeVar("R", PageViewRow, SessionRow, SpanRow)
 Key = tuple[int, str]  # project and id
@@ -86,14 +86,6 @@ class VisitAnswers:
         return (row for row in self.tables[table].values() if isinstance(row, kind))
 
 
-def grouped(rows: Iterable[R], key: Callable[[R], Hashable]) -> Mapping[tuple[int, ...], list[R]]:
-    """Rows by key."""
-    groups: dict[object, list[R]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups  # pyright: ignore[reportReturnType] -- the keys are what `key` gave
-
-
 def session_of(rows: Sequence[SessionRow], views: Sequence[PageViewRow]) -> SessionSummary:
     """A visit from its rows and those of its page views."""
     newest = max(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal))
@@ -140,3 +132,26 @@ def _has_page(views: Sequence[PageViewRow], where: EventFilter) -> bool:
         and (not where.page_view_id or row.page_view_id == where.page_view_id)
         for row in views
     )
+
+
+def releases_of(events: Sequence[EventRow], sessions: Sequence[SessionRow]) -> list[ReleaseSummary]:
+    """What is known of each release from the events and sessions that carry its name, newest first."""
+    events_of = grouped(events, lambda row: row.release)
+    visits = grouped(sessions, lambda row: (row.project_id, row.session_id))
+    last = [max(rows, key=lambda row: (row.timestamp, row.received_at, row.ordinal)) for rows in visits.values()]
+    sessions_of = grouped(last, lambda row: row.release)
+    found: list[ReleaseSummary] = []
+    for name in sorted((events_of.keys() | sessions_of.keys()) - {""}):
+        of_events, of_sessions = events_of.get(name, []), sessions_of.get(name, [])
+        users = {row.user_hash for row in (*of_events, *of_sessions)} - {0}
+        begun = [row.timestamp for row in of_events] + [row.started for row in of_sessions]
+        ended = [row.timestamp for row in (*of_events, *of_sessions)]
+        found.append(
+            ReleaseSummary(
+                release=name, events=len(of_events), users=len(users),
+                sessions=sum(row.quantity for row in of_sessions),
+                crashed_sessions=sum(row.quantity for row in of_sessions if row.status == "crashed"),
+                first_seen=min(begun), last_seen=max(ended),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (-one.first_seen, one.release))
