@@ -8,17 +8,17 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
+from msgspec import structs
 
 from appliance.accounts.access import Actor, Permission, requires
-from appliance.hookspecs import Clock, EventFilter, Page
+from appliance.hookspecs import EventFilter, Page
 from appliance.performance.pages import page_routes
 from appliance.performance.schemas import MetricPage, SamplePage, metric_body, sample_body
 from appliance.performance.service import PerformanceService
-from appliance.web.api_parameters import Cursor, Id, Limit, Moment, Values, moment, since_or_default
+from appliance.web.api_parameters import PAGED, ROUTED, Limit, SessionId, Values
 
 ByUrl = Annotated[bool, QueryParameter(description="One row for each page instead of one for all.")]
 OneMetric = Annotated[str, QueryParameter(max_length=200, description="Of this metric alone: LCP, long_task, …")]
-SessionId = Annotated[str, QueryParameter(max_length=64, description="Of this session alone.")]
 ByRoute = Annotated[bool, QueryParameter(description="One row for each route instead of one for all.")]
 
 
@@ -26,34 +26,19 @@ ByRoute = Annotated[bool, QueryParameter(description="One row for each route ins
     "/api/v1/projects/{project_id:int}/performance",
     opt=requires(Permission.ISSUES_READ),
     tags=["performance"],
+    dependencies=ROUTED,
     summary="List a project's metrics",
 )
 async def api_performance(
     actor: NamedDependency[Actor],
     performance: NamedDependency[PerformanceService],
-    clock: NamedDependency[Clock],
-    project_id: Id,
+    where: NamedDependency[EventFilter],
     metric: Values = None,
-    environment: Values = None,
-    release: Values = None,
-    browser: Values = None,
-    route: Values = None,
     by_url: ByUrl = False,
     by_route: ByRoute = False,
-    since: Moment = "",
-    until: Moment = "",
     limit: Limit = 100,
 ) -> MetricPage:
     """Percentiles of web vitals and other measurements, of the last 30 days unless `since` says otherwise."""
-    where = EventFilter(
-        project_ids=(project_id,),
-        start=since_or_default(since, clock.now()),
-        end=moment("until", until),
-        environments=tuple(environment or ()),
-        releases=tuple(release or ()),
-        browsers=tuple(browser or ()),
-        routes=tuple(route or ()),
-    )
     found = await performance.summaries(actor, where, metric or (), by_url=by_url, by_route=by_route, limit=limit)
     return MetricPage(items=[metric_body(one) for one in found])
 
@@ -62,36 +47,20 @@ async def api_performance(
     "/api/v1/projects/{project_id:int}/measurements",
     opt=requires(Permission.ISSUES_READ),
     tags=["performance"],
+    dependencies={**ROUTED, **PAGED},
     summary="List a project's single measurements",
 )
 async def api_measurements(
     actor: NamedDependency[Actor],
     performance: NamedDependency[PerformanceService],
-    clock: NamedDependency[Clock],
-    project_id: Id,
+    where: NamedDependency[EventFilter],
+    page: NamedDependency[Page],
     metric: OneMetric = "",
     session: SessionId = "",
-    environment: Values = None,
-    release: Values = None,
-    browser: Values = None,
-    route: Values = None,
-    since: Moment = "",
-    until: Moment = "",
-    limit: Limit = 50,
-    cursor: Cursor = "",
 ) -> SamplePage:
     """Samples of a metric or of all, newest first, of the last 30 days unless `since` says otherwise."""
-    where = EventFilter(
-        project_ids=(project_id,),
-        start=since_or_default(since, clock.now()),
-        end=moment("until", until),
-        session_id=session,
-        environments=tuple(environment or ()),
-        releases=tuple(release or ()),
-        browsers=tuple(browser or ()),
-        routes=tuple(route or ()),
-    )
-    found, following = await performance.samples(actor, where, metric, Page(limit=limit, cursor=cursor))
+    where = structs.replace(where, session_id=session)
+    found, following = await performance.samples(actor, where, metric, page)
     return SamplePage(items=[sample_body(one) for one in found], next=following or None)
 
 

@@ -1,12 +1,21 @@
-"""Parameters that lists of the JSON API share."""
+"""Parameters that lists of the JSON API share, and the filter that they make together.
+
+A list of what a project stored names in `dependencies` what it filters by: `FILTERED` or `ROUTED`, and `PAGED` where it
+is read page by page; its handler then takes `where` and `page`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.params import PathParameter, QueryParameter
+from msgspec import structs
+
+from appliance.hookspecs import Clock, EventFilter, Page
 
 DEFAULT_DAYS: Final = 30  # what a list of measurements, replays or releases looks back without `since`
 _DAY: Final = 86_400 * 1_000_000
@@ -16,6 +25,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=200, description="How many at mos
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next` of the page before, as it is.")]
 Values = Annotated[list[str] | None, QueryParameter(max_items=20, description="May be given several times.")]
 Moment = Annotated[str, QueryParameter(max_length=40, description="ISO 8601.")]
+SessionId = Annotated[str, QueryParameter(max_length=64, description="Of this session alone.")]
 
 
 class NoTimeError(HTTPException):
@@ -42,3 +52,41 @@ def moment(name: str, text: str) -> int:
 def since_or_default(text: str, now: int) -> int:
     """The start of a period: `since`, else `DEFAULT_DAYS` ago."""
     return moment("since", text) or now - DEFAULT_DAYS * _DAY
+
+
+def filtered(
+    clock: NamedDependency[Clock],
+    project_id: Id,
+    environment: Values = None,
+    release: Values = None,
+    browser: Values = None,
+    since: Moment = "",
+    until: Moment = "",
+) -> EventFilter:
+    """What every list filters by; of the last 30 days unless `since` says otherwise."""
+    return EventFilter(
+        project_ids=(project_id,),
+        start=since_or_default(since, clock.now()),
+        end=moment("until", until),
+        environments=tuple(environment or ()),
+        releases=tuple(release or ()),
+        browsers=tuple(browser or ()),
+    )
+
+
+def routed(common: NamedDependency[EventFilter], route: Values = None) -> EventFilter:
+    """The same for what happened on a page, which has a route."""
+    return structs.replace(common, routes=tuple(route or ()))
+
+
+def paged(limit: Limit = 50, cursor: Cursor = "") -> Page:
+    """Which page of a list."""
+    return Page(limit=limit, cursor=cursor)
+
+
+FILTERED: Final[Mapping[str, Provide]] = {"where": Provide(filtered, sync_to_thread=False)}
+ROUTED: Final[Mapping[str, Provide]] = {
+    "common": Provide(filtered, sync_to_thread=False),
+    "where": Provide(routed, sync_to_thread=False),
+}
+PAGED: Final[Mapping[str, Provide]] = {"page": Provide(paged, sync_to_thread=False)}
