@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import get
-from litestar.exceptions import NotFoundException
 from litestar.response import Template
 
 from appliance.accounts.access import Permission, requires
@@ -15,7 +14,8 @@ from appliance.performance.deps import Acting, AnyRequest, PathText, Performance
 from appliance.performance.metrics import TONES, VITAL_NAMES
 from appliance.performance.service import Span
 from appliance.performance.views import sample_row
-from appliance.web.filtering import PERIODS, Filters, controls, read_filters, value_choices
+from appliance.web.filtering import PERIODS, Filters, controls, read_filters
+from appliance.web.menus import menu_label, menu_page
 from appliance.web.pages import ShellProject, is_htmx, page, project_of
 
 READ: Final = requires(Permission.ISSUES_READ)
@@ -86,8 +86,7 @@ async def performance_values(
     request: AnyRequest, actor: Acting, performance: Performance, clock: Time, slug: PathText, name: PathText
 ) -> Template:
     """The values of a filter menu."""
-    if name not in MENUS:
-        raise NotFoundException
+    label = menu_label(MENUS, name)
     project, base = _place(request, slug)
     metric = _metric(request)
     filters = (
@@ -97,16 +96,8 @@ async def performance_values(
     )
     where = EventFilter(project_ids=(project.id,), start=filters.start(clock.now()))
     found = await performance.values(actor, where, name)
-    return page(
-        request,
-        "parts/values.html",
-        fragment="sheet",
-        key=name,
-        label=MENUS[name],
-        crumbs=[(project.name, project.sections[0].href), ("Performance", filters.href())],
-        fragment_only=is_htmx(request),
-        choices=value_choices(filters, name, [(one.value, one.events) for one in found]),
-    )
+    values = [(one.value, one.events) for one in found]
+    return menu_page(request, project, "performance", (name, label), filters, values)
 
 
 def _place(request: AnyRequest, slug: str) -> tuple[ShellProject, str]:

@@ -11,15 +11,15 @@ from typing import Any, Final, cast
 
 from litestar import get
 from litestar.enums import MediaType
-from litestar.exceptions import NotFoundException
 from litestar.response import Response, Template
 
 from appliance.accounts.access import Permission, requires
 from appliance.hookspecs import EventFilter, Page
 from appliance.replays.deps import Acting, AnyRequest, Issues, PathInt, PathText, Replays, Time
 from appliance.replays.views import row_of, view_of
-from appliance.web.filtering import Filters, controls, read_filters, value_choices
+from appliance.web.filtering import Filters, controls, read_filters
 from appliance.web.headers import CSP
+from appliance.web.menus import menu_label, menu_page
 from appliance.web.pages import Shell, is_htmx, page, project_of, redirect
 
 READ: Final = requires(Permission.ISSUES_READ)
@@ -61,22 +61,12 @@ async def replay_values(
     request: AnyRequest, actor: Acting, replays: Replays, clock: Time, slug: PathText, name: PathText
 ) -> Template:
     """The values of a filter menu."""
-    if name not in MENUS:
-        raise NotFoundException
+    label = menu_label(MENUS, name)
     project = project_of(request, slug)
     filters = _filters(request, f"/projects/{project.slug}/replays")
     where = EventFilter(project_ids=(project.id,), start=filters.start(clock.now()))
     found = await replays.values(actor, where, name)
-    return page(
-        request,
-        "parts/values.html",
-        fragment="sheet",
-        key=name,
-        label=MENUS[name],
-        crumbs=[(project.name, project.sections[0].href), ("Replays", filters.href())],
-        fragment_only=is_htmx(request),
-        choices=value_choices(filters, name, found),
-    )
+    return menu_page(request, project, "replays", (name, label), filters, found)
 
 
 @get("/replays/{replay_id:str}", opt=READ, include_in_schema=False)

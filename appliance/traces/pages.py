@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar import get
-from litestar.exceptions import NotFoundException
 from litestar.response import Template
 
 from appliance.accounts.access import Permission, requires
 from appliance.hookspecs import EventFilter, Page
 from appliance.traces.deps import Acting, AnyRequest, PathText, Time, Traces
 from appliance.traces.views import FINE
-from appliance.web.filtering import controls, read_filters, value_choices
+from appliance.web.filtering import controls, read_filters
+from appliance.web.menus import menu_label, menu_page
 from appliance.web.pages import is_htmx, page, project_of
 
 READ: Final = requires(Permission.ISSUES_READ)
@@ -64,22 +64,13 @@ async def trace_values(
     request: AnyRequest, actor: Acting, traces: Traces, clock: Time, slug: PathText, name: PathText
 ) -> Template:
     """The values of a filter menu."""
-    if name not in MENUS:
-        raise NotFoundException
+    label = menu_label(MENUS, name)
     project = project_of(request, slug)
     filters = read_filters(request.query_params, f"/projects/{project.slug}/traces", list(FIELDS))
     where = EventFilter(project_ids=(project.id,), start=filters.start(clock.now()))
     found = await traces.values(actor, where, name)
-    return page(
-        request,
-        "parts/values.html",
-        fragment="sheet",
-        key=name,
-        label=MENUS[name],
-        crumbs=[(project.name, project.sections[0].href), ("Traces", filters.href())],
-        fragment_only=is_htmx(request),
-        choices=value_choices(filters, name, [(one.value, one.events) for one in found]),
-    )
+    values = [(one.value, one.events) for one in found]
+    return menu_page(request, project, "traces", (name, label), filters, values)
 
 
 page_routes: Final = [trace_list, trace_page, trace_values]
