@@ -151,16 +151,20 @@ def test_who_changes_their_mind_after_a_kill_has_the_old_release_whole(house: Ho
     assert every_kill(house, before, work, after) > 40
 
 
+def run_with_data(house: House) -> None:
+    """The release that is there runs, has accepted a record, and holds a plugin of the operator's."""
+    house.apply()
+    house.ran()
+    for folder, name in (("spool", "accepted"), ("plugins.d", "mine.py")):
+        (house.installation.root / "data" / folder).mkdir()
+        (house.installation.root / "data" / folder / name).write_text("x")
+
+
 def test_an_upgrade_that_migrates_for_good_killed_anywhere_ends_in_either_with_data_it_can_read(house: House) -> None:
     root = house.installation.root
 
     def before() -> None:
-        house.apply()
-        house.ran()
-        (root / "data" / "spool").mkdir()
-        (root / "data" / "spool" / "accepted").write_text("x")
-        (root / "data" / "plugins.d").mkdir()
-        (root / "data" / "plugins.d" / "mine.py").write_text("x")
+        run_with_data(house)
         house.schemas = TWO_ALONE
         house.write("two reads-two")
 
@@ -178,12 +182,7 @@ def test_one_that_fails_after_such_a_migration_killed_anywhere_has_its_old_data_
     root = house.installation.root
 
     def before() -> None:
-        house.apply()
-        house.ran()
-        (root / "data" / "spool").mkdir()
-        (root / "data" / "spool" / "accepted").write_text("x")
-        (root / "data" / "plugins.d").mkdir()
-        (root / "data" / "plugins.d" / "mine.py").write_text("x")
+        run_with_data(house)
         house.schemas = TWO_ALONE
         house.write("broken reads-two")
 
