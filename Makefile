@@ -1,6 +1,7 @@
 # Thin on purpose: each target is a line that a person could type. Needs Python 3.11+ and make, nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+MARKS = not stack
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test lint bench lock stack-test release clean
@@ -11,8 +12,8 @@ SCRIPTS = installer.sh .ci/run .ci/release $(wildcard appliance/deploy/host_comm
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
 	@$(BIN)/condev demo --data-dir data
 
-test: .venv/test  ## pass the tests: a file at a time on each of up to 4 cores, the long ones first
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: .venv/test  ## pass the tests, a file at a time in each worker; MARKS="stack or not stack": the stack's beside them
+	@$(BIN)/python -m pytest -m "$(MARKS)" -n logical --dist loadfile --no-loadscope-reorder
 
 lint: .venv/lint  ## what must hold before anything lands
 	@$(BIN)/ruff check --quiet
@@ -53,18 +54,22 @@ clean:  ## remove what the targets above made, but not data/
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; rm -rf .venv; exit 1; }
 
 # Installing builds the pages' scripts, the SDK and the example page, with tools that are not kept: a change of them is
-# a reason to install again.
+# a reason to install again. Once for each target, and what has more has what has less, too.
 SOURCES = $(wildcard sdk/build.mjs $(foreach place,sdk/src examples/vanilla/src,$(place)/* $(place)/*/* $(place)/*/*/*))
+INSTALLED = .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json $(SOURCES)
+INSTALL = $(BIN)/python -m pip install --quiet --prefer-binary --editable
 
-.venv/runtime: .venv/bin/python pyproject.toml hatch_build.py appliance/web/package-lock.json sdk/package-lock.json $(SOURCES)
+.venv/runtime: $(INSTALLED)
 	@echo "Setting up (once, about a minute) …"
-	@$(BIN)/python -m pip install --quiet --prefer-binary --editable .
+	@$(INSTALL) .
 	@touch $@
 
-.venv/test: .venv/runtime
-	@$(BIN)/python -m pip install --quiet --prefer-binary --editable '.[test]'
-	@touch $@
+.venv/test: $(INSTALLED)
+	@echo "Setting up (once, about two minutes) …"
+	@$(INSTALL) '.[test]'
+	@touch .venv/runtime $@
 
-.venv/lint: .venv/test
-	@$(BIN)/python -m pip install --quiet --prefer-binary --editable '.[lint,test]'
-	@touch $@
+.venv/lint: $(INSTALLED)
+	@echo "Setting up (once, about two minutes) …"
+	@$(INSTALL) '.[lint,test]'
+	@touch .venv/runtime .venv/test $@

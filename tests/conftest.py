@@ -8,14 +8,18 @@ from typing import Final, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 IN_CI: Final = os.environ.get("CI", "").lower() in ("1", "true")
 # What `.ci/run` cannot install: recordings that lie beside the repository.
 CI_MAY_LACK: Final = ("no recorded ",)
-# In seconds on two free cores, the longest first: with `-n`, a long file that starts last keeps one core for itself.
-LONG_FOLDERS: Final = ("faults", "pipeline", "browser", "end_to_end", "plugins/clickhouse", "accounts")
+STACK: Final = "tests/stack/"
+# The longest first: with `-n`, a long file that starts last keeps one core for itself.
+LONG_FOLDERS: Final = ("stack", "faults", "pipeline", "browser", "end_to_end", "plugins/clickhouse", "accounts")
+MOST_CORES: Final = 4  # more would want more memory than small machines have
 
 # A slow machine is no failure: no deadlines. In CI the examples are the same each time, so that a red run is red again.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,6 +35,23 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return _no_silent_skip((yield))
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests in one worker; the stack's all in one, since its machines share a directory of images."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return STACK if nodeid.startswith(STACK) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
+    return ByFile(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, since many tests wait; another for the stack's, which wait for containers."""
+    with_stack = "stack" in config.option.markexpr.replace("not stack", "")
+    return min(os.cpu_count() or 1, MOST_CORES) + 1 + with_stack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.stack.lab import images
-from tests.stack.lab.engine import LAB, Engine, lacking
+from tests.stack.lab.engine import LAB, Engine, lacking, whole_lab
 from tests.stack.lab.machines import LARGE, SMALL, SMALLEST, Handed, Home, Machines
 
 HERE: Final = Path(__file__).parent
@@ -32,11 +32,12 @@ def machines() -> Generator[Machines]:
     """The images are in the lab's store, and nothing runs yet."""
     if missing := lacking():
         pytest.skip(f"the stack tests need {missing}")
-    with Engine(LAB / "engine").running() as engine:
-        images.ensure(engine)
-    made = Machines()
-    yield made
-    made.close()
+    with whole_lab():
+        with Engine(LAB / "engine").running() as engine:
+            images.ensure(engine)
+        made = Machines()
+        yield made
+        made.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ there on each of them, as if it had been pulled.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -38,6 +39,28 @@ def lacking() -> str:
         return "root"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     return f"{', '.join(missing)} (Debian: docker.io iptables iproute2 mmdebstrap e2fsprogs)" if missing else ""
+
+
+class LabTakenError(RuntimeError):
+    """Another run uses the lab's directory; the text says what to do."""
+
+
+@contextlib.contextmanager
+def whole_lab() -> Generator[None]:
+    """For the time of the block nobody else has the images and the machines: who starts ends what was left running.
+
+    Raises:
+        LabTakenError: somebody has.
+    """
+    LAB.mkdir(parents=True, exist_ok=True)
+    with (LAB / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabTakenError(
+                f"another run of the stack tests uses {LAB}: wait for its end, or set CONDEV_STACK_LAB"
+            ) from None
+        yield
 
 
 class EngineStoppedError(RuntimeError):
@@ -148,8 +171,10 @@ def main() -> None:
     if done.returncode:
         sys.exit(f"no namespaces: {done.stderr.strip()}")
     try:
-        with Engine(LAB / "engine").running():
+        with whole_lab(), Engine(LAB / "engine").running():
             pass
+    except LabTakenError:
+        return  # an engine runs there; the tests say so
     except EngineStoppedError as error:
         sys.exit(f"the engine does not start: {str(error).strip().splitlines()[-1]}")
 
