@@ -92,8 +92,8 @@ def _own(found: Addresses, script: SdkScript) -> Snippet:
     code = f"import {{ init }} from '@condev-monitor/browser';\n\ninit({{\n  {options}\n}});"
     instead = [("In a bundle: npm install of the folder sdk/ of the appliance’s source, then", code)]
     if script.pinned:
-        trusted = f'integrity="{script.integrity}" crossorigin="anonymous"'
-        pinned = f'<script src="{escape(script.pinned)}"\n  {trusted}\n  {attributes} defer></script>'
+        trusted = f'integrity="{script.integrity}"\n  crossorigin="anonymous"'
+        pinned = f'<script src="{escape(script.pinned)}"\n  {trusted} {attributes} defer></script>'
         instead.insert(0, ("This exact version, which the browser checks and this appliance keeps serving", pinned))
     return Snippet(
         title="Condev Monitor’s own SDK",
