@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import click
+from litestar import Litestar
+from litestar.routes import HTTPRoute
 
 REPOSITORY: Final = Path(__file__).parents[1]
 DOCS: Final = REPOSITORY / "docs"
@@ -113,16 +115,35 @@ def api_page() -> str:
         '`{"items": […], "next": cursor or null}` and take `limit` and `cursor`. Errors are problem documents',
         "(`type`, `title`, `status`, `detail`, `request_id`).",
         "",
-        "| call | what it does |",
-        "| --- | --- |",
+        "```sh",
+        'curl -H "Authorization: Bearer cdm_…" "https://monitor.example.com/api/v1/projects/1/issues?state=open&limit=10"',
+        "```",
+        "",
+        "| call | scope | what it does |",
+        "| --- | --- | --- |",
     ]
+    scopes = _scopes(app.web)
     for path, methods in sorted(paths.items()):
         if path.startswith("/api/v1/schema"):
             continue
         for method, operation in sorted(methods.items()):
             said = (operation.get("description") or operation.get("summary") or "").split("\n")[0]
-            lines.append(f"| `{method.upper()} {path}` | {said} |")
+            scope = scopes.get((path, method.upper()), "")
+            lines.append(f"| `{method.upper()} {path}` | {f'`{scope}`' if scope else 'any'} | {said} |")
     return "\n".join(lines) + "\n"
+
+
+def _scopes(web: Litestar) -> dict[tuple[str, str], str]:
+    """Which scope a token needs for a path and a method."""
+    from appliance.accounts.access import SCOPE_PERMISSIONS
+
+    found: dict[tuple[str, str], str] = {}
+    for route in web.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            needed = handler.opt.get("permission")
+            scope = next((scope for scope, allowed in SCOPE_PERMISSIONS.items() if needed in allowed), "")
+            found |= {(route.path_format, method): scope for method in handler.http_methods}
+    return found
 
 
 PAGES: Final = {"api.md": api_page, "config.md": config_page, "cli.md": cli_page, "plugins/hooks.md": hooks_page}

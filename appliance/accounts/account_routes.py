@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zoneinfo
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import segno
 from litestar import get, post
@@ -25,7 +26,7 @@ from appliance.accounts.guards import access_of
 from appliance.accounts.service import AccountService
 from appliance.accounts.two_factor import is_totp_secret, new_totp_secret, totp_uri
 from appliance.config import Config
-from appliance.web.pages import page, redirect
+from appliance.web.pages import Shell, page, redirect
 
 OWN: Final = requires(Permission.ACCOUNT)
 _DONE: Final = {
@@ -36,6 +37,16 @@ _DONE: Final = {
     "session": "That session has ended.",
     "sessions": "All other sessions have ended.",
     "token": "The token is revoked.",
+}
+SCOPE_HELP: Final[Mapping[str, str]] = {
+    "issues:read": "Issues, events, sessions, performance, replays, traces.",
+    "issues:write": "Resolve, ignore, merge.",
+    "projects:read": "Projects and their DSNs.",
+    "projects:write": "Create projects.",
+    "alerts:read": "What fired, and what was delivered.",
+    "alerts:write": "Rules and messages.",
+    "system:read": "How the appliance fares.",
+    "system:write": "Dead letters.",
 }
 _EXPIRIES: Final = (("", "Until I revoke it"), ("30", "30 days"), ("90", "90 days"), ("365", "A year"))
 
@@ -153,7 +164,7 @@ async def create_token(request: AnyRequest, actor: Acting, accounts: Accounts) -
         )
     except AccessError as error:
         return await _tokens(request, actor, accounts, error=error, name=name, scopes=scopes, days=days)
-    return await _tokens(request, actor, accounts, token=token)
+    return await _tokens(request, actor, accounts, token=token, example=next(iter(_examples(request, scopes)), ""))
 
 
 @post("/account/tokens/{token_id:int}/revoke", opt=OWN)
@@ -210,6 +221,7 @@ async def _tokens(
     *,
     error: AccessError | None = None,
     token: str = "",
+    example: str = "",
     name: str = "",
     scopes: list[str] | None = None,
     days: str = "90",
@@ -223,13 +235,27 @@ async def _tokens(
         errors=errors_of(error),
         tokens=await accounts.tokens.list(actor),
         token=token,
-        offered=offered,
+        example=example and f"{accounts.site_url}{example}",
+        offered=[(scope, SCOPE_HELP[scope]) for scope in offered],
         expiries=_EXPIRIES,
         name=name,
         scopes=scopes or [],
         days=days,
         done=_done(request),
     )
+
+
+def _examples(request: AnyRequest, scopes: list[str]) -> list[str]:
+    """What a new token may call first, as addresses below the site's."""
+    projects = cast("Shell", request.state.shell).projects
+    kinds = {scope.partition(":")[0] for scope in scopes}
+    calls = {
+        "issues": f"/api/v1/projects/{projects[0].id}/issues?limit=10" if projects else "",
+        "projects": "/api/v1/projects",
+        "alerts": "/api/v1/alerts?limit=10",
+        "system": "/api/v1/system",
+    }
+    return [call for kind, call in calls.items() if call and kind in kinds]
 
 
 def _done(request: AnyRequest) -> str:

@@ -21,7 +21,6 @@ from appliance.accounts.tokens import hash_secret, is_secret, new_secret
 MINUTE: Final = 60_000_000  # µs
 KEEP_USED: Final = 30 * 24 * 60 * MINUTE  # for whoever asks why a link no longer works
 ASKED: Final = -1  # in place of who made it: somebody who was not signed in
-GONE: Final = "This link has been used, has expired, or was replaced by a newer one. Ask for a new one."
 
 
 class LinkPurpose(StrEnum):
@@ -31,6 +30,22 @@ class LinkPurpose(StrEnum):
     INVITATION = "invitation"  # choose the first password
     RESET = "reset"  # choose a new one
     SECOND_FACTOR = "second_factor"  # the password was right; a code is still to come
+
+
+GONE: Final = "This link has been used, has expired, or was replaced by a newer one. {next_step}"
+NEXT_STEP: Final = {
+    LinkPurpose.SETUP: "Sign in if there is an owner; if not, start the appliance again: its log has a new link.",
+    LinkPurpose.INVITATION: "Sign in if you chose a password with it; if not, ask whoever invited you for a new one.",
+    LinkPurpose.RESET: "Ask for a new one.",
+    LinkPurpose.SECOND_FACTOR: "Sign in again.",
+}
+
+
+class LinkGoneError(NotFoundError):
+    """The link does not work (any more)."""
+
+    def __init__(self, purpose: LinkPurpose) -> None:
+        super().__init__(GONE.format(next_step=NEXT_STEP[purpose]))
 
 
 class IssuedLink(Struct, frozen=True, kw_only=True):
@@ -88,7 +103,7 @@ async def make_link(
 
 
 async def find_link(session: AsyncSession, purpose: LinkPurpose, secret: str, now: int) -> LinkModel:
-    """A link that works now, without using it up. Raises `NotFoundError` when it does not."""
+    """A link that works now, without using it up. Raises `LinkGoneError` when it does not."""
     found: LinkModel | None = None
     if is_secret(secret):
         found = await session.scalar(
@@ -100,7 +115,7 @@ async def find_link(session: AsyncSession, purpose: LinkPurpose, secret: str, no
             )
         )
     if found is None:
-        raise NotFoundError(GONE)
+        raise LinkGoneError(purpose)
     return found
 
 
@@ -111,7 +126,7 @@ async def use_link(session: AsyncSession, purpose: LinkPurpose, secret: str, now
         The user it is for; None for the set-up link.
 
     Raises:
-        NotFoundError: it does not work (any more).
+        LinkGoneError: it does not work (any more).
     """
     link = await find_link(session, purpose, secret, now)
     used = await session.scalars(
@@ -121,7 +136,7 @@ async def use_link(session: AsyncSession, purpose: LinkPurpose, secret: str, now
         .returning(LinkModel.id)
     )
     if used.one_or_none() is None:
-        raise NotFoundError(GONE)
+        raise LinkGoneError(purpose)
     return link.user_id
 
 

@@ -41,6 +41,7 @@ class AccountService:
             site_url: what links start with.
             rounds: bcrypt's cost; tests use the least, 4.
         """
+        self.site_url = site_url.rstrip("/")
         self._database = database
         self._clock = clock
         self._hasher = PasswordHasher(rounds)

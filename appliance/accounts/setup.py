@@ -6,9 +6,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts import audit
-from appliance.accounts.access import ForbiddenError, InvalidInputError, NotFoundError, Role
+from appliance.accounts.access import ForbiddenError, InvalidInputError, Role
 from appliance.accounts.inputs import MAX_EMAIL, MAX_NAME, clean, email_key, email_problem
-from appliance.accounts.links import GONE, LinkPurpose, find_link, make_link, use_link
+from appliance.accounts.links import LinkGoneError, LinkPurpose, find_link, make_link, use_link
 from appliance.accounts.models import LinkModel, UserModel
 from appliance.accounts.passwords import PasswordHasher, password_problem
 from appliance.accounts.sessions import actor_of
@@ -53,7 +53,7 @@ class Setup:
         async with self._database.read() as session:
             await find_link(session, LinkPurpose.SETUP, secret, self._clock.now())
             if await _has_owner(session):
-                raise NotFoundError(GONE)
+                raise LinkGoneError(LinkPurpose.SETUP)
 
     async def create_owner(self, email: str, password: str, name: str = "", secret: str | None = None) -> int:
         """Create the owner; of several at once one wins.

@@ -95,9 +95,16 @@ def in_words(value: float, unit: str) -> str:
     if unit in _SIZES:
         return size(value * _SIZES[unit])
     if unit in ("", "none"):
-        return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 100 else number(round(value, 1))
+        return number(round(value, 1)) if value == int(value) or abs(value) >= 100 else f"{value:.3f}"
     words = "%" if unit == "percent" else unit
     return f"{number(round(value, 2))}{THIN}{words}"
+
+
+def limit_in_words(value: float, unit: str) -> str:
+    """A threshold, which is a round number: 2.5 s, 0.1."""
+    if unit == MILLISECOND and value >= 1_000:
+        return f"{value / 1_000:g}{THIN}s"
+    return f"{value:g}" if unit in ("", "none") else in_words(value, unit)
 
 
 def rating(metric: Metric, value: float) -> str:

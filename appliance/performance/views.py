@@ -14,6 +14,7 @@ from appliance.performance.metrics import (
     Metric,
     described,
     in_words,
+    limit_in_words,
     rating,
     tone,
 )
@@ -329,8 +330,8 @@ def _chart(metric: Metric, bars: Sequence[MetricBucket], times: Sequence[int]) -
             words += f", {number(bar.good)} good, {number(bar.needs_improvement)} middling, {number(bar.poor)} poor"
         piles.append(([*rated, (unrated, "")], words))
     levels = [
-        level(metric.good or 0, top, f"good up to {in_words(metric.good or 0, metric.unit)}", "good"),
-        level(metric.poor or 0, top, f"poor beyond {in_words(metric.poor or 0, metric.unit)}", "bad"),
+        level(metric.good or 0, top, f"good up to {limit_in_words(metric.good or 0, metric.unit)}", "good"),
+        level(metric.poor or 0, top, f"poor beyond {limit_in_words(metric.poor or 0, metric.unit)}", "bad"),
     ]
     return Chart(
         values=columns(_values(metric, bars, times), top),

@@ -18,6 +18,8 @@ DEFAULT_PATH: Final = "v2"  # of our SDK's endpoint
 MAX_ORIGINS: Final = 50  # looked through at each request that names none of them exactly
 MAX_ORIGIN: Final = 300  # characters: a scheme, a host name of 253, a port
 _IMPORT: Final = "import * as Sentry from '@sentry/browser';"
+# From a timer: what is thrown in the console itself never reaches the page's handlers.
+_THROW: Final = "setTimeout(() => { throw new Error('Hello, monitor'); });"
 SENTRY_VERSION: Final = "10"  # the major version of @sentry/browser that the snippet names
 _HOST: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,62}\.)*[a-z0-9-]{0,62}|\[[0-9a-f:.]{2,45}\]")
 
@@ -44,6 +46,7 @@ class Snippet(Struct, frozen=True, kw_only=True):
 
     title: str
     steps: tuple[tuple[str, str], ...]  # pairs of what to do and the text to copy
+    instead: tuple[tuple[str, str], ...] = ()  # other ways to take the first step
 
 
 def addresses(site_url: str, project_id: int, key: str, path: str = DEFAULT_PATH) -> Addresses:
@@ -80,28 +83,29 @@ def sdk_script(sdk_dsn: str, names: Sdk, build: SdkBuild | None) -> SdkScript:
 
 
 def _own(found: Addresses, script: SdkScript) -> Snippet:
-    """Our own SDK: one line, the same pinned, and the package."""
-    dsn = f'data-dsn="{escape(found.sdk_dsn)}"' + (f' data-path="{escape(script.path)}"' if script.path else "")
+    """Our own SDK: one tag; or the same pinned, or the package."""
+    attributes = f'data-dsn="{escape(found.sdk_dsn)}"'
+    if script.path:
+        attributes += f' data-path="{escape(script.path)}"'
     path = f"\n  path: {json.dumps(script.path)}," if script.path else ""
     options = f"dsn: {json.dumps(found.sdk_dsn)},{path}\n  release: 'my-app@1.0.0',\n  environment: 'production',"
     code = f"import {{ init }} from '@condev-monitor/browser';\n\ninit({{\n  {options}\n}});"
-    steps = [
-        (
-            "Put this line into the page, before its other scripts",
-            f'<script src="{escape(script.url)}" {dsn} defer></script>',
-        )
-    ]
+    instead = [("In a bundle: npm install of the folder sdk/ of the appliance’s source, then", code)]
     if script.pinned:
-        steps.append((
-            "Or this exact version, which the browser checks and this appliance keeps serving",
-            f'<script src="{escape(script.pinned)}" integrity="{script.integrity}" crossorigin="anonymous" {dsn} defer>'
-            "</script>",
-        ))  # fmt: skip
-    steps += [
-        ("Or in a bundle: npm install of the folder sdk/ of the appliance’s source, then", code),
-        ("Throw an error to see it arrive", "setTimeout(() => { throw new Error('Hello, monitor'); });"),
-    ]
-    return Snippet(title="Condev Monitor’s own SDK", steps=tuple(steps))
+        trusted = f'integrity="{script.integrity}"\n  crossorigin="anonymous"'
+        pinned = f'<script src="{escape(script.pinned)}"\n  {trusted} {attributes} defer></script>'
+        instead.insert(0, ("This exact version, which the browser checks and this appliance keeps serving", pinned))
+    return Snippet(
+        title="Condev Monitor’s own SDK",
+        steps=(
+            (
+                "Put this into the page, before its other scripts",
+                f'<script src="{escape(script.url)}"\n  {attributes} defer></script>',
+            ),
+            ("Throw an error to see it arrive: in the page, or in the browser’s console", _THROW),
+        ),
+        instead=tuple(instead),
+    )
 
 
 def snippets(found: Addresses, script: SdkScript) -> tuple[Snippet, ...]:
@@ -115,7 +119,7 @@ def snippets(found: Addresses, script: SdkScript) -> tuple[Snippet, ...]:
             steps=(
                 ("Install it", f"npm install @sentry/browser@{SENTRY_VERSION}"),
                 ("Call it before anything else in your application", f"{_IMPORT}\n\n{init}"),
-                ("Throw an error to see it arrive", "setTimeout(() => { throw new Error('Hello, monitor'); });"),
+                ("Throw an error to see it arrive: in the page, or in the browser’s console", _THROW),
             ),
         ),
         Snippet(title="The earlier condev SDK", steps=(("Give it this DSN", found.condev_dsn),)),

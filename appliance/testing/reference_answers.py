@@ -29,7 +29,7 @@ from appliance.model import (
 )
 
 Row = EventRow | MeasurementRow | PageViewRow | SessionRow | SpanRow | ReplaySegmentRow | OutcomeRow
-R = TypeVar("R", EventRow, MeasurementRow, SessionRow, ReplaySegmentRow, OutcomeRow, Row)
+R = TypeVar("R", EventRow, MeasurementRow, PageViewRow, SessionRow, SpanRow, ReplaySegmentRow, OutcomeRow, Row)
 T = TypeVar("T")
 
 

@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f}{THIN}ms"
     if seconds < 60:
-        return f"{seconds:.3g}{THIN}s"
+        return f"{seconds:.0f}{THIN}s" if seconds == int(seconds) else f"{seconds:#.3g}{THIN}s"  # 2.90 s below 2.31 s
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     whole = int(seconds)
     for index, (unit, length) in enumerate(units[:-1]):

@@ -95,6 +95,7 @@ class Shell(Struct, frozen=True, kw_only=True):
     health: str = ""  # a word beside "System": healthy, 2 problems
     health_tone: str = ""  # good, warn, bad
     links: list[ShellLink] = field(default_factory=list[ShellLink])
+    loaded: bool = True  # False: the request was refused before anybody asked which projects there are
 
 
 # Given the connection (with its actor), what its navigation shows; wired in app.py.
@@ -168,7 +169,7 @@ def base_context(request: AnyRequest) -> dict[str, Any]:
     return {
         "layout": "layout.html" if actor is not None else "plain.html",
         "actor": actor,
-        "shell": getattr(request.state, "shell", None) or Shell(),
+        "shell": getattr(request.state, "shell", None) or Shell(loaded=False),
         "nav": nav,
         "project_slug": slug,
         "csrf_token": csrf_token(request),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.hookspecs import MetricSummary
-from appliance.performance.metrics import VITALS, described, in_words, rating, tone
+from appliance.performance.metrics import VITALS, described, in_words, limit_in_words, rating, tone
 from appliance.performance.views import compared
 from appliance.web.formats import THIN
 
@@ -15,12 +15,19 @@ from appliance.web.formats import THIN
     [
         (2_310.0, "millisecond", f"2.31{THIN}s"), (83.4, "millisecond", f"83{THIN}ms"), (0.0834, "none", "0.083"),
         (0.0, "none", "0"), (24.0, "fps", f"24{THIN}fps"), (3_482.0, "byte", f"3.4{THIN}KiB"),
-        (1.5, "second", f"1.5{THIN}s"),
+        (1.5, "second", f"1.50{THIN}s"), (2_000.0, "millisecond", f"2{THIN}s"), (0.06, "", "0.060"),
         (-5.0, "millisecond", f"-5{THIN}ms"), (12.0, "percent", f"12{THIN}%"), (1_234.5, "", "1,234.5"),
     ],
 )  # fmt: skip
 def test_a_value_has_its_unit(value: float, unit: str, words: str) -> None:
     assert in_words(value, unit) == words
+
+
+def test_a_threshold_is_a_round_number() -> None:
+    vitals = {metric.name: metric for metric in VITALS}
+    lcp, cls = vitals["LCP"], vitals["CLS"]
+    assert [limit_in_words(limit or 0, lcp.unit) for limit in (lcp.good, lcp.poor)] == [f"2.5{THIN}s", f"4{THIN}s"]
+    assert limit_in_words(cls.good or 0, cls.unit) == "0.1"
 
 
 @pytest.mark.parametrize("metric", VITALS, ids=lambda metric: metric.name)

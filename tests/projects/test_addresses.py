@@ -33,25 +33,27 @@ BUILD = SdkBuild(version="1.2.0-ab", files={}, integrity={"sdk.js": "sha384-abc"
 
 def test_snippets_carry_the_dsn_as_a_literal() -> None:
     found = addresses("https://m.example.com", 7, KEY)
-    texts = [text for snippet in snippets(found, sdk_script(found.sdk_dsn, Sdk(), BUILD)) for _, text in snippet.steps]
+    own, *others = snippets(found, sdk_script(found.sdk_dsn, Sdk(), BUILD))
+    texts = [text for snippet in (own, *others) for _, text in snippet.steps]
     assert any(f'dsn: "{found.dsn}"' in text for text in texts)
     assert found.condev_dsn in texts
     dsn = f'data-dsn="https://m.example.com/v2/{KEY}"'
-    assert texts[0] == f'<script src="https://m.example.com/sdk.js" {dsn} defer></script>'
-    assert texts[1] == (
-        '<script src="https://m.example.com/sdk/1.2.0-ab/sdk.js" integrity="sha384-abc" crossorigin="anonymous" '
+    assert texts[0] == f'<script src="https://m.example.com/sdk.js"\n  {dsn} defer></script>'
+    pinned, bundled = (text for _, text in own.instead)
+    assert pinned == (
+        '<script src="https://m.example.com/sdk/1.2.0-ab/sdk.js"\n  integrity="sha384-abc"\n  crossorigin="anonymous" '
         f"{dsn} defer></script>"
     )
-    assert f'dsn: "https://m.example.com/v2/{KEY}"' in texts[2]
+    assert f'dsn: "https://m.example.com/v2/{KEY}"' in bundled
 
 
 def test_snippets_have_the_names_that_the_operator_chose_and_no_pinned_line_without_a_build() -> None:
     found = addresses("https://h/mon", 7, KEY, "collect")
     own = snippets(found, sdk_script(found.sdk_dsn, Sdk(script="shop.js", path="collect"), None))[0]
     dsn = f'data-dsn="https://h/mon/collect/{KEY}" data-path="collect"'
-    assert own.steps[0][1] == f'<script src="https://h/mon/shop.js" {dsn} defer></script>'
-    assert 'path: "collect"' in own.steps[1][1]
-    assert not any("integrity" in text for _, text in own.steps)
+    assert own.steps[0][1] == f'<script src="https://h/mon/shop.js"\n  {dsn} defer></script>'
+    assert ['path: "collect"' in text for _, text in own.instead] == [True]
+    assert not any("integrity" in text for _, text in own.steps + own.instead)
 
 
 def test_an_address_with_markup_in_it_stays_an_attribute() -> None:

@@ -50,7 +50,7 @@ async def test_the_page_shows_figures_drops_plugins_and_problems(busy):
         text = (await browser.get("/system")).text
     for words in (
         "12,345",
-        "rate_limited",
+        "rate limited",
         "processor:scrub",
         "the key is refused",
         "boom",

@@ -29,7 +29,16 @@ def test_figures_are_short_in_lists(value: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.24, "240 ms"), (2.31, "2.31 s"), (250, "4 min 10 s"), (11_100, "3 h 5 min"), (1_051_200, "12 d 4 h")],
+    [
+        (0.24, "240 ms"),
+        (2.31, "2.31 s"),
+        (2.9, "2.90 s"),
+        (41.26, "41.3 s"),
+        (5.0, "5 s"),
+        (250, "4 min 10 s"),
+        (11_100, "3 h 5 min"),
+        (1_051_200, "12 d 4 h"),
+    ],
 )
 def test_durations_have_two_units_at_most(seconds: float, words: str) -> None:
     assert formats.duration(seconds).replace("\u202f", " ") == words
