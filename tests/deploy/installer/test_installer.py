@@ -167,6 +167,7 @@ def test_a_missing_docker_is_only_installed_when_that_is_agreed_to(machine: Mach
     for name in tools.split():
         (bare / name).symlink_to(shutil.which(name) or name)
     machine.program("apt-get", f'#!/bin/sh\necho "apt-get $*" >> {machine.log}\n')
+    machine.program("sleep", "#!/bin/sh\n")  # it waits for an engine that never comes; BusyBox has a sleep of its own
     answers = ("--domain", "a.test", "--mail", "none")
     refused = machine.install(*answers, path=str(bare))
     assert (refused.returncode, machine.commands) == (2, [])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-KINDS = ("notifier", "processor", "protocol", "event-store", "rule")
+NAMES = {"notifier": "pager", "processor": "mask", "protocol": "wire", "event-store": "vault", "rule": "spike"}
 HOOKS = {
     "notifier": "register_notifiers",
     "processor": "register_processors",
@@ -28,21 +28,33 @@ def condev(place: Path, *words: str, path: str = "") -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_of_each_kind_builds_installs_is_found_and_passes_its_tests(kind: str, tmp_path: Path) -> None:
-    made = condev(tmp_path, "plugins", "new", kind, "my-own")
-    assert made.returncode == 0, made.stderr
-    source = tmp_path / f"condev-{kind}-my-own"
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new plugin of each kind, all of them installed in its `site`, as one person's may be."""
+    made = tmp_path_factory.mktemp("plugins")
+    for kind, name in NAMES.items():
+        done = condev(made, "plugins", "new", kind, name)
+        assert done.returncode == 0, done.stderr
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(tmp_path / "site")]
-    built = subprocess.run([*pip, *options, str(source)], capture_output=True, text=True, check=False)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(made / "site")]
+    sources = [str(made / f"condev-{kind}-{name}") for kind, name in NAMES.items()]
+    built = subprocess.run([*pip, *options, *sources], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    listed = condev(tmp_path, "plugins", "list", "--json", path=str(tmp_path / "site"))
+    return made
+
+
+def test_a_new_plugin_of_each_kind_builds_installs_and_is_found(place: Path) -> None:
+    listed = condev(place, "plugins", "list", "--json", path=str(place / "site"))
     assert listed.returncode == 0, listed.stderr
-    (row,) = [row for row in json.loads(listed.stdout) if row["name"] == "my_own"]
-    assert row["origin"] == f"condev-{kind}-my-own 0.1.0"
-    assert (row["hooks"], row["errors"]) == ([HOOKS[kind]], [])
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    found = {row["origin"]: (row["hooks"], row["errors"]) for row in json.loads(listed.stdout)}
+    for kind, name in NAMES.items():
+        assert found[f"condev-{kind}-{name} 0.1.0"] == ([HOOKS[kind]], [])
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_new_plugin_of_each_kind_passes_the_tests_that_it_brings(kind: str, place: Path) -> None:
+    source = place / f"condev-{kind}-{NAMES[kind]}"
+    environment = {**os.environ, "PYTHONPATH": str(place / "site")}
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(source)],
         cwd=source, env=environment, capture_output=True, text=True, check=False,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 LAB: Final = Path(os.environ.get("CONDEV_STACK_LAB", Path(tempfile.gettempdir()) / "condev-stack"))
+LOCK: Final = Path(tempfile.gettempdir()) / "condev-stack.lock"
 IMAGES: Final = LAB / "images"  # the data root of every engine here
 # Leaves the shared images as they were found: no containers, networks, volumes, and no tags of a release.
 CLEAN: Final = """
@@ -42,24 +43,21 @@ def lacking() -> str:
 
 
 class LabTakenError(RuntimeError):
-    """Another run uses the lab's directory; the text says what to do."""
+    """Another run has simulated machines on this one; the text says what to do."""
 
 
 @contextlib.contextmanager
 def whole_lab() -> Generator[None]:
-    """For the time of the block nobody else has the images and the machines: who starts ends what was left running.
+    """For the time of the block nobody else has simulated machines, whose networks and groups go by name.
 
     Raises:
         LabTakenError: somebody has.
     """
-    LAB.mkdir(parents=True, exist_ok=True)
-    with (LAB / "lock").open("w") as file:
+    with LOCK.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LabTakenError(
-                f"another run of the stack tests uses {LAB}: wait for its end, or set CONDEV_STACK_LAB"
-            ) from None
+            raise LabTakenError(f"another run of the stack tests holds {LOCK}: wait for its end") from None
         yield
 
 

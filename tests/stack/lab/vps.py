@@ -133,9 +133,10 @@ class Vps:
         told = (self.place / "oom-events").read_text("utf-8").splitlines()  # a container's group goes with it
         found = 0
         for file in (*group.rglob("memory.oom_control"), *group.rglob("memory.events")):
-            for line in file.read_text("ascii").splitlines():
-                name, _, value = line.partition(" ")
-                found += int(value) if name == "oom_kill" else 0
+            with contextlib.suppress(OSError):  # of a container that has just ended
+                for line in file.read_text("ascii").splitlines():
+                    name, _, value = line.partition(" ")
+                    found += int(value) if name == "oom_kill" else 0
         return max(found, len(told))
 
     # ── making it ──
