@@ -45,7 +45,7 @@ class ScrubProcessor(Processor):
         self._config = config
         self._options = Options(config.ip_address, config.user_email == "drop")
         self._keys = Keys(config.sensitive_keys, config.safe_keys)
-        self._cleaner = Cleaner(self._keys.judge, emails=config.emails)
+        self._cleaner = Cleaner(self._keys, emails=config.emails)
 
     def process_batch(self, items: list[Item]) -> list[Item]:
         """Clean items in place; none is dropped."""

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-_SHAPES: Final = 2_048  # objects' keys, remembered together; a breadcrumb's data has one of some twenty
-_LONGEST_SHAPE: Final = 32  # keys; longer ones are seldom the same twice, and 2,048 such could take 8 MB
 _REMEMBERED: Final = 8_192  # keys; all SDKs together use about a thousand, the rest are the page's own
 MAX_KEY: Final = 128  # characters of a key that are looked at
 
@@ -100,8 +98,10 @@ class Keys:
         """Args: further: words that make a key sensitive; safe: whole keys that never are."""
         self._always = (*_ALWAYS, *(found for found in map(plain, further) if found))
         self._safe = frozenset(map(plain, safe)) | _HARMLESS
+        self.words = (*self._always, *_AS_TEXT)  # a key that holds one is sensitive, if it is not safe
+        self.whole = _EXACT
         self.judged: dict[str, Judgement] = {}
-        self.harmless: set[tuple[str, ...]] = set()  # objects' keys, together
+        self.harmless: set[str] = set()  # those of `judged` that hide nothing
 
     def judge(self, key: str) -> Judgement:
         """What is done with the value of this key."""
@@ -111,20 +111,15 @@ class Keys:
             if len(key) <= MAX_KEY:
                 if len(self.judged) >= _REMEMBERED:  # someone makes keys up: begin anew
                     self.judged.clear()
+                    self.harmless.clear()
                 self.judged[key] = found
+                if found is Judgement.HARMLESS:
+                    self.harmless.add(key)
         return found
 
-    def are_harmless(self, shape: tuple[str, ...]) -> bool:
-        """Whether no key of an object hides its value. One question an object, not one a key: most come again."""
-        if shape in self.harmless:
-            return True
-        if any(map(self.judge, shape)):
-            return False
-        if len(shape) <= _LONGEST_SHAPE:
-            if len(self.harmless) >= _SHAPES:
-                self.harmless.clear()
-            self.harmless.add(shape)
-        return True
+    def are_harmless(self, keys: Iterable[str]) -> bool:
+        """Whether no key of an object, or of several, hides its value. One question for all: most come again."""
+        return self.harmless.issuperset(keys) or not any(map(self.judge, keys))
 
     def _judge(self, key: str) -> Judgement:
         if "@" in key or "=" in key or len(key) > MAX_KEY:

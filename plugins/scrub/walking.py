@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final, Literal, cast
 
 from msgspec import Struct
@@ -16,6 +18,8 @@ from .values import FILTERED, Cleaner, Suspicion, is_card
 _IN_LABELS: Final = Suspicion.PAIRS | Suspicion.TOKENS | Suspicion.BEARER
 _SMALLEST_CARD: Final = 10**12
 _LARGEST_CARD: Final = 10**19
+_SCALARS: Final = frozenset({float, bool, type(None)})
+_values: Final = cast("Callable[[JsonObject], Iterable[Json]]", dict[str, Json].values)
 
 
 class Options(Struct, frozen=True):
@@ -34,6 +38,7 @@ class Walk:
         self._options = options
         self._suspected = suspected
         self._seen: list[str] = []
+        self._waiting: list[JsonObject] = []  # objects of the first pass, which are gone through together
 
     @property
     def drops_emails(self) -> bool:
@@ -41,7 +46,10 @@ class Walk:
         return self._options.drop_emails
 
     def suspicions(self) -> Suspicion:
-        """What the texts of the first pass may hold."""
+        """End the first pass: what its texts may hold."""
+        while self._waiting:
+            found, self._waiting = self._waiting, []
+            self._collect(found)
         return self._cleaner.suspicions("\x00".join(self._seen))
 
     def text(self, value: str) -> str:
@@ -59,22 +67,59 @@ class Walk:
         return value
 
     def object(self, found: JsonObject) -> None:
-        """An object, in place. Most of an event goes through here, twenty times an event."""
-        if self._suspected or not self._keys.are_harmless(tuple(found)):
+        """An object, in place."""
+        if self._suspected:
             self._object(found)
-            return
-        # The first pass over keys that hide nothing: only to collect, without a call for each text.
+        else:
+            self._waiting.append(found)
+
+    def _collect(self, found: list[JsonObject]) -> None:
+        """Objects in the first pass, level by level: most of an event goes through here, so it costs no call a text."""
         collect = self._seen.append
-        for value in found.values():
-            if isinstance(value, str):
-                collect(value)
-            elif isinstance(value, dict):
-                self.object(value)
-            elif isinstance(value, list):
-                self.value(value)
-            elif isinstance(value, int) and value >= _SMALLEST_CARD:
-                self._object(found)  # it takes its key to hide it
-                return
+        harmless = self._keys.harmless
+        while found:
+            if not harmless.issuperset(chain.from_iterable(found)):
+                found = self._hide_by_key(found)
+            inner: list[JsonObject] = []
+            for value in chain.from_iterable(map(_values, found)):
+                kind = type(value)
+                if kind is str:
+                    collect(cast("str", value))
+                elif kind is int:
+                    if cast("int", value) >= _SMALLEST_CARD:  # it takes its key to hide it
+                        for entries in found:
+                            self._object(entries)
+                        return
+                elif kind is dict:
+                    inner.append(cast("JsonObject", value))
+                elif kind is list:
+                    self._collect_list(cast("list[Json]", value), inner)
+                elif kind not in _SCALARS:  # a processor's own kind of text or object
+                    self.value(value)
+            found = inner
+
+    def _collect_list(self, found: list[Json], inner: list[JsonObject]) -> None:
+        """The same for a list's entries; objects in it go to the next level."""
+        for place, value in enumerate(found):
+            kind = type(value)
+            if kind is str:
+                self._seen.append(cast("str", value))
+            elif kind is dict:
+                inner.append(cast("JsonObject", value))
+            elif kind is list:
+                self._collect_list(cast("list[Json]", value), inner)
+            elif kind not in _SCALARS:
+                found[place] = self.value(value)
+
+    def _hide_by_key(self, found: list[JsonObject]) -> list[JsonObject]:
+        """Go through those that have a key that hides its value; the others are given back."""
+        harmless: list[JsonObject] = []
+        for entries in found:
+            if self._keys.are_harmless(entries):
+                harmless.append(entries)
+            else:
+                self._object(entries)
+        return harmless
 
     def _object(self, found: JsonObject) -> None:
         """The same, key by key."""
@@ -134,7 +179,8 @@ class Walk:
         """Stack frames, in place."""
         if not self._suspected:
             self._seen += {frame.filename for frame in frames}  # a stack goes through the same few files
-            self._seen += {frame.function for frame in frames if "=" in frame.function or ":" in frame.function}
+            self._seen += [name for frame in frames if "=" in (name := frame.function) or ":" in name]
+            frames = [frame for frame in frames if frame.module or frame.abs_path or frame.vars or frame.context_line]
         for frame in frames:
             if self._suspected:
                 frame.filename = self.text(frame.filename)
@@ -152,6 +198,10 @@ class Walk:
 
     def breadcrumbs(self, crumbs: list[Breadcrumb]) -> None:
         """Breadcrumbs, in place."""
+        if not self._suspected:
+            self._seen += [crumb.message for crumb in crumbs]
+            self._waiting += [crumb.data for crumb in crumbs if crumb.data]
+            return
         for crumb in crumbs:
             if crumb.message:
                 crumb.message = self.text(crumb.message)

@@ -24,7 +24,7 @@ from appliance.model import (
 
 from .lenient import read_event
 from .sender import Sender
-from .wire import MendedEvent, WireCrumb, WireEvent, WireException, WireExceptions, WireMechanism, WireStacktrace
+from .wire import MendedEvent, WireCrumb, WireEvent, WireException, WireExceptions, WireStacktrace
 
 _decoder: Final = msgspec.json.Decoder(WireEvent)
 # The typed way has no bound on the length of one string in extra, so it takes only what is no longer than that bound.
@@ -72,12 +72,12 @@ def event_from(wire: WireEvent, notes: list[str], payload: bytes, sender: Sender
         kind=Kind.ERROR if exceptions else Kind.MESSAGE,
         timestamp=timestamp,
         platform=line(wire.platform) or "other",
-        logger=line(wire.logger),
+        logger=line(wire.logger) if wire.logger else "",
         transaction=line(wire.transaction) or tags.get("transaction", "") or line(wire.culprit),
         release=line(wire.release),
-        dist=line(wire.dist),
+        dist=line(wire.dist) if wire.dist else "",
         environment=line(wire.environment),
-        server_name=line(wire.server_name),
+        server_name=line(wire.server_name) if wire.server_name else "",
         fingerprint=wire.fingerprint or [],
         exceptions=exceptions,
         tags=tags,
@@ -143,19 +143,19 @@ def _exceptions(wire: WireExceptions | None) -> list[ExceptionValue]:
 
 
 def _exception(wire: WireException) -> ExceptionValue:
-    mechanism = wire.mechanism or WireMechanism()
+    mechanism = wire.mechanism
     return ExceptionValue(
         type=line(wire.type),
         value=wire.value or "",
-        module=line(wire.module),
-        mechanism=line(mechanism.type),
-        handled=mechanism.handled,
+        module=line(wire.module) if wire.module else "",
+        mechanism=line(mechanism.type) if mechanism is not None else "",
+        handled=mechanism.handled if mechanism is not None else None,
         frames=_frames(wire.stacktrace),
     )
 
 
 def _frames(wire: WireStacktrace | None) -> list[Frame]:
-    return list[Frame](wire.frames) if wire is not None and wire.frames else []
+    return cast("list[Frame]", wire.frames) if wire is not None and wire.frames else []
 
 
 def _set_message(event: Event, wire: WireEvent) -> None:
@@ -251,15 +251,16 @@ def _set_links(event: Event) -> None:
 def _crumbs(wire: list[WireCrumb], shift: int) -> list[Breadcrumb]:
     """Breadcrumbs, moved in time as their event was. There are up to a hundred, so they are finished in place."""
     for crumb in wire:
-        if crumb.timestamp is not None:
-            at = parse_seconds(crumb.timestamp)
+        at = crumb.timestamp
+        if at is not None:
+            at = parse_seconds(at)
             crumb.timestamp = at + shift if at is not None else None
         if crumb.event_id:
             crumb.data["event_id"] = crumb.event_id
             crumb.event_id = ""
-        if not isinstance(cast("object", crumb.message), str):
+        if type(crumb.message) is not str:
             crumb.message = text(crumb.message)
-    return list[Breadcrumb](wire)
+    return cast("list[Breadcrumb]", wire)
 
 
 def _make_feedback(event: Event) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     # The bounds of `appliance.decoding.json_value`, so that both ways of reading give the same.
     Scalar = bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | str | None
-    Key = Annotated[str, Meta(max_length=512)]
+    Key = str
     Value = Scalar
     for _ in range(_LEVELS):
         Value = (
