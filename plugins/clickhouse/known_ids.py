@@ -17,7 +17,8 @@ from .engine import Client, Engine
 FEWEST_BITS: Final = 19  # of a word's number: 4 MiB, a million ids are told apart with 3 mistakes in 1,000
 MOST_BITS: Final = 22  # 32 MiB; beyond 50 million ids more and more are looked up again
 CROWDED: Final = 12  # ids a word; then a fifth of new ids would be looked up
-STEPS: Final = 16  # in which the table is read: 32,768 words at once
+READ_AT_ONCE: Final = 1 << 16  # ids, about; at most as many words, of 12 bytes each
+MOST_STEPS: Final = 256
 _ROW: Final = struct.Struct("<IQ")
 
 
@@ -72,8 +73,12 @@ class KnownIds:
         while bits < MOST_BITS and count * 2 > CROWDED << bits:  # with room for as many again
             bits += 1
         words = array("Q", bytes(8 << bits))
-        for step in range(STEPS):
-            body = await self._engine.run("read", "reading ids", lambda c, s=step: _read(c, bits, s, since))
+        steps = 1
+        while steps < MOST_STEPS and steps * READ_AT_ONCE < count:
+            steps *= 2
+        for step in range(steps):
+            part = (step * (1 << 64) // steps, (step + 1) * (1 << 64) // steps - 1)
+            body = await self._engine.run("read", "reading ids", lambda c, p=part: _read(c, bits, p, since))
             for place, marks in _ROW.iter_unpack(body):
                 words[place] = marks
         if self._coming is coming:  # not forgotten meanwhile
@@ -87,15 +92,13 @@ def _marks(key: int) -> int:
     return 1 << (key & 63) | 1 << (key >> 6 & 63) | 1 << (key >> 12 & 63)
 
 
-def _read(client: Client, bits: int, step: int, since: int) -> bytes:
-    """The words of a sixteenth of the table, each with its number."""
+def _read(client: Client, bits: int, part: tuple[int, int], since: int) -> bytes:
+    """The words of the ids from one hash to another, each with its number."""
     mark = "bitShiftLeft(toUInt64(1), bitAnd(bitShiftRight(id_hash, {}), 63))"
     marks = f"bitOr(bitOr({mark.format(0)}, {mark.format(6)}), {mark.format(12)})"
-    size = (1 << 64) // STEPS
     sql = f"""
         SELECT toUInt32(bitShiftRight(id_hash, {64 - bits})) AS place, groupBitOr({marks}) FROM event_ids
         WHERE id_hash >= {{low:UInt64}} AND id_hash <= {{high:UInt64}}
         AND received_at >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC') GROUP BY place
     """
-    values = {"low": step * size, "high": (step + 1) * size - 1, "since": since}
-    return client.raw_query(sql, values, fmt="RowBinary")
+    return client.raw_query(sql, {"low": part[0], "high": part[1], "since": since}, fmt="RowBinary")

@@ -81,15 +81,13 @@ async def test_rows_that_are_stored_while_it_is_made_are_in_it(
     store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, wrote = known_ids._read, asyncio.Event()  # pyright: ignore[reportPrivateUsage]
-    loop, steps = asyncio.get_running_loop(), 0
+    loop = asyncio.get_running_loop()
 
     def slowly(*given: object) -> bytes:
-        nonlocal steps
-        steps += 1
-        if steps == known_ids.STEPS:  # everything is read by now
-            asyncio.run_coroutine_threadsafe(write(store, 1, 0), loop).result(30)
-            loop.call_soon_threadsafe(wrote.set)
-        return read(*given)  # pyright: ignore[reportArgumentType]
+        body = read(*given)  # pyright: ignore[reportArgumentType]
+        asyncio.run_coroutine_threadsafe(write(store, 1, 0), loop).result(30)
+        loop.call_soon_threadsafe(wrote.set)
+        return body
 
     monkeypatch.setattr(known_ids, "_read", slowly)
     await seen(store, STRANGERS)
@@ -102,6 +100,7 @@ async def test_a_crowded_filter_is_made_anew_and_misses_nothing(
 ) -> None:
     monkeypatch.setattr(known_ids, "FEWEST_BITS", 4)
     monkeypatch.setattr(known_ids, "MOST_BITS", 8)
+    monkeypatch.setattr(known_ids, "READ_AT_ONCE", 100)  # so that it is read in several steps
     known, dice = KnownIds(store.engine), random.Random(1)
     await write(store, 1, *range(400))
     stored = [int(key) for (key,) in await store.engine.query("reading", "SELECT id_hash FROM event_ids")]
