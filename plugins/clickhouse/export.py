@@ -125,7 +125,7 @@ async def load(engine: Engine, description: JsonObject, chunks: AsyncIterator[St
         EventStoreError: these are rows of another kind of store, or of a newer version.
     """
     columns = _columns_of(description)
-    for table in (*EXPORTED, "issue_summary", "measurement_summary"):
+    for table in (*EXPORTED, "issue_summary", "measurement_hours"):
         await engine.maintain(f"emptying {table}", f"TRUNCATE TABLE {table} SYNC")
     async for chunk in chunks:
         names = columns.get(chunk.table)

@@ -25,6 +25,8 @@ MAX_CURSOR: Final = 1_000
 # Timestamps are clamped to the receive time, so rows from a time on were received from that time on. A day's slack
 # costs one more partition and forgives a protocol that clamps loosely.
 RECEIVED_SLACK: Final = DAY
+# The rows of one measurement bear one time, up to what the correction of the client's clock differs by.
+REPLACED_SLACK: Final = 3_600_000_000  # µs
 
 # Filter field → column, for each table that has it. A field that a table lacks filters nothing there.
 _CLIENT_FIELDS: Final = {
@@ -167,20 +169,28 @@ def _select_event_content(into: Conditions, where: EventFilter) -> None:
         into.add(f"({' OR '.join(f'{find}({column}, {needle}) > 0' for column in TEXT_COLUMNS)})")
 
 
-def newest_values(into: Conditions, project_ids: Sequence[int] = (), start: int = 0) -> None:
+def newest_values(
+    into: Conditions, project_ids: Sequence[int], ranges: Sequence[Range], metrics: Sequence[str] = ()
+) -> None:
     """Of the measurements that took each other's place, only the last: for a clause on `measurements`.
 
-    Few rows have a revision, so the set is small; the rows of one measurement lie in one hour.
+    Few rows have a revision, so the set is small.
 
     Args:
         into: the clause to add to.
         project_ids: those that the clause selects; empty: all.
-        start: µs; the clause selects nothing before it.
+        ranges: the times that it selects, in their order.
+        metrics: those that it selects; empty: all. A value and what replaces it are of one metric.
     """
     some = into.sibling()
     some.add("revision > 0")
     some.among("project_id", project_ids, "UInt64")
-    some.received_since(start)
+    some.among("metric", metrics, "String")
+    if list(ranges) not in ([], [(0, FAR)]):
+        some.within(
+            "timestamp", [(max(0, start - REPLACED_SLACK), min(FAR, end + REPLACED_SLACK)) for start, end in ranges]
+        )
+        some.received_since(ranges[0][0])
     # All revisions of each, the first (0) too, but the last.
     earlier = "arrayPopBack(arraySort(arrayDistinct(arrayPushBack(groupArray(revision), toUInt64(0)))))"
     into.add(f"""(value_hash, revision) NOT IN (

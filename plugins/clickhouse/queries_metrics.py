@@ -24,14 +24,11 @@ from .filters import (
     whole_range,
 )
 from .queries_events import page_limit
-from .summaries import HOUR, SummaryState
+from .summaries import BY_ROUTE, HOUR, OF_ALL, SummaryState
 
 MAX_SUMMARIES: Final = 1_000
 MAX_BUCKETS: Final = 1_000  # of one metric: a bar for each pixel of a chart
-SUMMARY_FIELDS: Final = {
-    "environments": "environment", "releases": "release", "browsers": "browser", "oses": "os", "devices": "device",
-    "urls": "url",
-}  # fmt: skip
+SUMMARY_FIELDS: Final = {"routes": "route"}
 NEEDS_IMPROVEMENT: Final = "rating IN ('needs-improvement', 'needs_improvement')"  # SDKs write both
 RATINGS: Final = (
     f"countIf(rating = 'good') AS good, countIf({NEEDS_IMPROVEMENT}) AS middling, countIf(rating = 'poor') AS bad"
@@ -56,9 +53,10 @@ async def metric_summaries(
 ) -> list[MetricSummary]:
     """Percentiles per metric and each of the columns `by`: none, url, route."""
     keys = ", ".join(("metric", *by))
-    use_summary = not needs_base_rows(_without_event_fields(where), tuple(SUMMARY_FIELDS)) and "route" not in by
     conditions = Conditions()
-    union = _union(conditions, state if use_summary else None, where, metrics, keys, keys)
+    scope = BY_ROUTE if where.routes or "route" in by else OF_ALL
+    summed = _is_summed(where) and "url" not in by
+    union = _union(conditions, state if summed else None, where, metrics, keys, keys, scope)
     sql = f"""
         SELECT {keys}, sum(n), {_MERGE}(q) AS found, sum(good), sum(middling), sum(bad)
         FROM ({union}) GROUP BY {keys} HAVING sum(n) > 0
@@ -85,10 +83,11 @@ async def metric_histograms(
         raise ValueError(f"a bucket of {bucket} µs: it must be positive")
     conditions = Conditions()
     width = conditions.bind(bucket, "Int64")
-    whole_hours = bucket % HOUR == 0 and not needs_base_rows(_without_event_fields(where), tuple(SUMMARY_FIELDS))
+    scope = BY_ROUTE if where.routes else OF_ALL
+    summed = bucket % HOUR == 0 and _is_summed(where)
     of_base = f"metric, intDiv(toUnixTimestamp64Micro(timestamp), {width}) * {width} AS at"
     of_sums = f"metric, intDiv(toInt64(toUnixTimestamp(hour)) * 1000000, {width}) * {width} AS at"
-    union = _union(conditions, state if whole_hours else None, where, metrics, of_base, of_sums, "metric, at")
+    union = _union(conditions, state if summed else None, where, metrics, of_base, of_sums, scope, "metric, at")
     sql = f"""
         SELECT metric, at, sum(n), {_MERGE}(q) AS found, sum(good), sum(middling), sum(bad)
         FROM ({union}) GROUP BY metric, at ORDER BY metric, at DESC LIMIT {MAX_BUCKETS} BY metric
@@ -108,7 +107,7 @@ async def metric_elements(reader: Reader, where: EventFilter, metric: str, limit
     select_rows(conditions, where, MEASUREMENT_FIELDS)
     conditions.add(f"metric = {conditions.bind(metric, 'String')}")
     conditions.add("element != '' AND isFinite(value)")
-    newest_values(conditions, where.project_ids, where.start)
+    newest_values(conditions, where.project_ids, [whole_range(where)], (metric,))
     sql = f"""
         SELECT element, count() AS n, countIf(rating = 'poor') AS bad, quantileTDigest(0.75)(value) AS p75, max(value),
             argMax(route, (value, measurement_id))
@@ -130,6 +129,7 @@ def _union(
     metrics: Sequence[str],
     of_base: str,
     of_sums: str,
+    scope: str,
     keys: str = "",
 ) -> str:
     """Base rows and, for the hours that `state` vouches for, their sums; `keys` are the names of what it groups by."""
@@ -138,14 +138,16 @@ def _union(
     if rest or not closed:
         parts.append(_base(conditions.sibling(), where, metrics, of_base, rest, keys or of_base))
     if closed:
-        parts.append(_summary(conditions.sibling(), where, metrics, of_sums, closed, keys or of_sums))
+        mine = conditions.sibling()
+        mine.add(f"scope = {mine.bind(scope, 'String')}")
+        parts.append(_summary(mine, where, metrics, of_sums, closed, keys or of_sums))
     return " UNION ALL ".join(parts)
 
 
-def _without_event_fields(where: EventFilter) -> EventFilter:
-    """The filter without what measurements do not have, which filters nothing here."""
+def _is_summed(where: EventFilter) -> bool:
+    """Whether hourly sums can answer; what measurements do not have filters nothing here."""
     own = {name: getattr(where, name) for name in ("project_ids", "start", "end", *MEASUREMENT_FIELDS)}
-    return EventFilter(**own)
+    return not needs_base_rows(EventFilter(**own), tuple(SUMMARY_FIELDS))
 
 
 def _base(
@@ -154,7 +156,7 @@ def _base(
     select_rows(mine, where, MEASUREMENT_FIELDS, ranges)
     mine.among("metric", metrics, "String")
     mine.add("isFinite(value)")
-    newest_values(mine, where.project_ids, min((start for start, _ in ranges), default=0))
+    newest_values(mine, where.project_ids, ranges, metrics)
     return (
         f"SELECT {columns}, count() AS n, {_STATE} AS q, {RATINGS} FROM measurements WHERE {mine.sql} GROUP BY {keys}"
     )
@@ -169,7 +171,7 @@ def _summary(
     return f"""
         SELECT {columns}, sum(samples) AS n, {_MERGE_STATE} AS q,
             sum(m.good) AS good, sum(m.needs_improvement) AS middling, sum(m.poor) AS bad
-        FROM measurement_summary AS m WHERE {mine.sql} GROUP BY {keys}
+        FROM measurement_hours AS m WHERE {mine.sql} GROUP BY {keys}
     """
 
 
@@ -179,7 +181,7 @@ async def measurements(reader: Reader, where: EventFilter, metric: str, page: Pa
     conditions = Conditions()
     select_rows(conditions, where, MEASUREMENT_FIELDS)
     conditions.among("metric", (metric,) if metric else (), "String")
-    newest_values(conditions, where.project_ids, where.start)
+    newest_values(conditions, where.project_ids, [whole_range(where)], (metric,) if metric else ())
     after_cursor(conditions, page.cursor, "timestamp", "measurement_id")
     sql = f"""
         SELECT {_MEASURE} FROM measurements WHERE {conditions.sql}

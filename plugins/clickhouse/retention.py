@@ -14,7 +14,7 @@ from .engine_embedded import read_settings
 from .rows import DAY
 from .summaries import SummaryState
 
-ALL_TABLES: Final = (*TABLES, "event_ids", "issue_summary", "measurement_summary")
+ALL_TABLES: Final = (*TABLES, "event_ids", "issue_summary", "measurement_hours")
 WITH_IDS: Final = ("events", "measurements", "page_views")  # whose rows stand in `event_ids`
 SHOWN_SETTINGS: Final = (
     "max_server_memory_usage", "max_memory_usage", "max_threads", "mark_cache_size", "background_pool_size",

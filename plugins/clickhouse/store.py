@@ -56,6 +56,7 @@ from .engine import Engine
 from .engine_embedded import EmbeddedEngine
 from .engine_server import ServerEngine
 from .export import ClickHouseExport, drop_copies, load
+from .known_ids import KnownIds
 from .migrations import migrate, set_disk_reserve
 from .retention import ALL_TABLES, Retention, stats
 from .schema import READABLE_FROM, SCHEMA_VERSION
@@ -81,7 +82,9 @@ class ClickHouseStore(EventStore):
         self._disk_reserve = disk_reserve
         self._issues, self._metrics = SummaryState(), SummaryState()
         self._states = {"events": self._issues, "measurements": self._metrics}
-        self._writer = Writer(engine)
+        # What another process stores on a server is not known here.
+        self._known = KnownIds(engine) if isinstance(engine, EmbeddedEngine) else None
+        self._writer = Writer(engine, self._known)
         self._retention = Retention(engine, self._states)
         self._summarising = asyncio.Lock()
         self._exporting = asyncio.Lock()
@@ -155,7 +158,7 @@ class ClickHouseStore(EventStore):
         self, ids: Sequence[tuple[int, str, str]], *, since: int, ignore_batch: int
     ) -> frozenset[tuple[int, str, str]]:
         """Which ids other batches stored."""
-        return await seen(self.engine, ids, since, ignore_batch)
+        return await seen(self.engine, ids, since, ignore_batch, self._known)
 
     async def drop_before(self, table: str, received_before: int) -> list[Dropped]:
         """Drop whole days that lie before a time."""
@@ -201,11 +204,16 @@ class ClickHouseStore(EventStore):
     async def load(self, description: JsonObject, chunks: AsyncIterator[StoreChunk]) -> None:
         """Replace everything by what a backup has."""
         async with self._summarising:
-            for state in self._states.values():
-                state.forget()
+            self._forget()
             await load(self.engine, description, chunks)
-            for state in self._states.values():
-                state.forget()
+            self._forget()
+
+    def _forget(self) -> None:
+        """What is remembered of rows that are replaced."""
+        for state in self._states.values():
+            state.forget()
+        if self._known is not None:
+            self._known.forget()
 
     async def group_stats(
         self,

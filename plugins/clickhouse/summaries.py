@@ -21,6 +21,8 @@ from .rows import DAY
 
 HOUR: Final = 3_600 * MICROSECONDS
 MAX_FRAGMENTS: Final = 64  # ranges in one query; a summary with more holes than this is not worth its conditions
+OF_ALL: Final = "all"  # scopes of measurements' sums
+BY_ROUTE: Final = "route"
 MAX_DAYS_PER_CALL: Final = 8  # an offline client's late rows may touch a month; the rest is done at the next call
 
 
@@ -34,6 +36,7 @@ class Summary(Struct, frozen=True):
     select: str  # what fills `columns`
     keys: str
     condition: str = "1"  # of base rows
+    checked: str = "1"  # of sums: those that hold each base row once
     replaced: bool = False  # whether base rows may take each other's place
 
 
@@ -48,19 +51,20 @@ ISSUES: Final = Summary(
         sum(toUInt64(toUnixTimestamp64Micro(received_at))), min(timestamp), max(timestamp)""",
     keys="project_id, group_hash, at, environment, level, kind",
 )
+# A project's own sums and those of its routes are made of one reading, in one step.
 MEASUREMENTS: Final = Summary(
-    name="measurement_summary",
+    name="measurement_hours",
     base="measurements",
     count="samples",
-    columns="project_id, metric, url, hour, environment, release, browser, os, device, samples, good, "
-    "needs_improvement, poor, received_sum, percentiles",
-    select="""project_id, metric, url, toDateTime(toStartOfHour(timestamp), 'UTC') AS at,
-        environment, release, browser, os, device, count(), countIf(rating = 'good'),
+    columns="project_id, scope, metric, hour, route, samples, good, needs_improvement, poor, received_sum, percentiles",
+    select=f"""project_id, if(grouping(route) = 0, '{BY_ROUTE}', '{OF_ALL}'), metric,
+        toDateTime(toStartOfHour(timestamp), 'UTC') AS at, route, count(), countIf(rating = 'good'),
         countIf(rating IN ('needs-improvement', 'needs_improvement')),
         countIf(rating = 'poor'), sum(toUInt64(toUnixTimestamp64Micro(received_at))),
         quantilesTDigestState(0.5, 0.75, 0.95)(value)""",
-    keys="project_id, metric, url, at, environment, release, browser, os, device",
+    keys="GROUPING SETS ((project_id, metric, at), (project_id, metric, at, route))",
     condition="isFinite(value)",
+    checked=f"scope = '{OF_ALL}'",
     replaced=True,
 )
 
@@ -177,9 +181,10 @@ class Summariser:
         base.received_since(span[0])
         base.add(self._summary.condition)
         if self._summary.replaced:
-            newest_values(base, start=span[0])
+            newest_values(base, (), [span])
         sums = base.sibling()
         sums.within("hour", [span])
+        sums.add(self._summary.checked)
         sql = f"""
             SELECT toInt64(h) * 1000000 FROM (
                 SELECT toUnixTimestamp(toStartOfHour(timestamp)) AS h, count() AS n,
@@ -200,11 +205,12 @@ class Summariser:
         doing = f"summing up {summary.base}"
         await self._engine.maintain(doing, f"TRUNCATE TABLE {staging}")
         fresh = Conditions()
-        fresh.within("timestamp", _joined(hours))
+        ranges = _joined(hours)
+        fresh.within("timestamp", ranges)
         fresh.received_since(hours[0])
         fresh.add(summary.condition)
         if summary.replaced:
-            newest_values(fresh, start=hours[0])
+            newest_values(fresh, (), ranges)
         await self._engine.maintain(
             doing,
             f"""INSERT INTO {staging} ({summary.columns}) SELECT {summary.select}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from appliance.model import TABLES, Batch
 
 from .engine import Client, Engine
 from .errors import is_memory_refusal, translate
+from .known_ids import KnownIds
 from .rows import Columns, blocks, id_blocks, id_hash, rows_of
 
 MEMORY_PATIENCE: Final = 30.0  # seconds for which an insert refused for memory is tried in smaller blocks
@@ -26,8 +27,10 @@ IDS_PER_QUERY: Final = 2_000  # 42 KB of digits; servers take form fields up to 
 class Writer:
     """Writes through the engine's one writing client."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, known: KnownIds | None = None) -> None:
+        """Args: engine: started. known: told of each id before it is stored; None where others write too."""
         self._engine = engine
+        self._known = known
 
     async def write(self, batch: Batch, missing: Mapping[str, frozenset[int]] | None) -> None:
         """Store a batch, or of it only what is `missing`."""
@@ -45,10 +48,19 @@ class Writer:
             stored = await self._stored_ids(batch)
             work.extend(id_blocks(batch, lambda ordinal: ordinal not in stored))
         settings = self._engine.insert_settings(batch.batch_id)
+        self._note(work)
+        try:
+            for block in work:
+                await self._engine.run(
+                    "write", f"writing to {block.table}", lambda c, b=block: self._insert(c, b, settings)
+                )
+        finally:
+            self._note(work)
+
+    def _note(self, work: Sequence[Columns]) -> None:
         for block in work:
-            await self._engine.run(
-                "write", f"writing to {block.table}", lambda c, b=block: self._insert(c, b, settings)
-            )
+            if self._known is not None and block.table == "event_ids":
+                self._known.add(cast("Sequence[int]", block.data[0]))
 
     def _insert(self, client: Client, block: Columns, settings: dict[str, object]) -> None:
         """Insert a block; refused for memory, in ever smaller ones: nothing is dropped for want of memory."""
@@ -94,9 +106,13 @@ async def present(
 
 
 async def seen(
-    engine: Engine, ids: Sequence[tuple[int, str, str]], since: int, ignore_batch: int
+    engine: Engine,
+    ids: Sequence[tuple[int, str, str]],
+    since: int,
+    ignore_batch: int,
+    known: KnownIds | None = None,
 ) -> frozenset[tuple[int, str, str]]:
-    """Which of the (project_id, kind, id) other batches stored since a time."""
+    """Which of the (project_id, kind, id) other batches stored since a time; `known` spares asking for most."""
     sql = """
         SELECT project_id, kind, id FROM event_ids
         WHERE id_hash IN {hashes:Array(UInt64)} AND batch_id != {batch:UInt128}
@@ -104,6 +120,8 @@ async def seen(
     """
     wanted = frozenset(ids)
     hashes = sorted({id_hash(*one) for one in wanted})
+    if known is not None and hashes:
+        hashes = await known.unsure(hashes, since)
     found: set[tuple[int, str, str]] = set()
     for start in range(0, len(hashes), IDS_PER_QUERY):
         parameters = {"hashes": hashes[start : start + IDS_PER_QUERY], "batch": ignore_batch, "since": since}

@@ -10,7 +10,7 @@ import pytest
 from appliance.hookspecs import EventFilter, EventStoreError, Page, StoreUnavailableError
 from appliance.model import Batch
 from appliance.testing.clock import FakeClock
-from appliance.testing.rows import NOW, event_row, hex_id, page_view_row
+from appliance.testing.rows import HOUR, NOW, event_row, hex_id, measurement_row, page_view_row
 from condev_plugins.clickhouse.engine import Engine
 from condev_plugins.clickhouse.migrations import applied_versions, migrate, set_disk_reserve
 from condev_plugins.clickhouse.schema import MIGRATIONS, SCHEMA_VERSION, Migration
@@ -91,6 +91,31 @@ async def test_rows_of_the_first_schema_are_read_after_the_second_and_its_progra
             "old": (3, 3), "later": (3, 3), hex_id(1): (2, 1),
         }  # fmt: skip
         assert await migrate(store.engine, NOW, MIGRATIONS[:1]) == SCHEMA_VERSION
+    finally:
+        await store.close()
+
+
+async def test_measurements_of_an_older_schema_are_summed_up_by_the_newest(tmp_path: Path) -> None:
+    rows = [measurement_row(n, route=route, value=100.0 * n) for n, route in enumerate(("/", "/", "/cart"))]
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.engine.start()
+    await migrate(store.engine, NOW, MIGRATIONS[:2])
+    await store.write(Batch(batch_id=1, measurements=rows))
+    await store.engine.maintain(
+        "as it was", "INSERT INTO measurement_summary (project_id, metric, samples) VALUES (1, 'LCP', 7)"
+    )
+    await store.engine.stop()
+    store = embedded_store(tmp_path / "clickhouse", FakeClock(NOW))
+    await store.open()
+    try:
+        for _ in range(2):
+            (lcp,) = await store.metric_summaries(EventFilter(project_ids=(1,)))
+            assert (lcp.samples, lcp.p50) == (3, 100.0)
+            by_route = await store.metric_summaries(EventFilter(project_ids=(1,)), by_route=True)
+            assert [(one.route, one.samples) for one in by_route] == [("/cart", 1), ("/", 2)]
+            await store.summarise(NOW + HOUR)
+        count = "SELECT (SELECT count() FROM measurement_summary), (SELECT count() FROM measurement_hours)"
+        assert await store.engine.query("reading", count) == [(0, 3)]  # a project's, and two of routes
     finally:
         await store.close()
 

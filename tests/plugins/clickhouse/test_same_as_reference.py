@@ -145,7 +145,7 @@ async def answers(store: EventStore, where: EventFilter) -> dict[str, object]:
         "tags": await store.tag_distribution(where, ("browser", "t", "u", "release"), 50),
         "all tags": sorted(map(repr, await store.tag_distribution(where, (), 50))),
         "values": await store.values(where, "t"), "releases": await store.releases(where),
-        "metrics": await store.metric_summaries(where, by_url=True),
+        "all metrics": await store.metric_summaries(where), "metrics": await store.metric_summaries(where, by_url=True),
         "routes": await store.metric_summaries(where, by_route=True),
         "neighbours": await store.neighbours(where, first[0]) if first else None,
         "replays": await store.replays(where, Page()),
