@@ -107,6 +107,29 @@ def test_an_empty_list_teaches_the_next_step(shell: Shell | None, count: int, wo
     assert 'class="btn main"' in text
 
 
+def test_a_project_that_waits_leads_to_its_snippet(clock: FakeClock) -> None:
+    with TestClient(dashboard(OWNER, MadeUpIssues(clock.now(), count=0), clock=clock)) as client:
+        text = client.get("/issues?project=shop-web").text
+    assert re.search(r'href="/projects/shop-web/connect"[^>]*>Show the snippet<', text)
+
+
+def test_a_state_that_no_issue_has_says_what_leads_to_it(clock: FakeClock) -> None:
+    with TestClient(dashboard(OWNER, MadeUpIssues(clock.now(), count=1), clock=clock)) as client:
+        assert "the issue comes back by itself" in client.get("/issues?q=is:resolved").text
+        assert "for good, until a day" in client.get("/issues?q=is:ignored").text
+
+
+def test_the_values_of_a_menu_are_a_page_of_links_without_scripts(client: TestClient[Any]) -> None:
+    text = client.get("/issues/values/browser").text
+    assert re.search(r'class="body values-page">\s*<a class="item"', text)
+    assert "values-page" not in client.get("/issues/values/browser", headers={"HX-Request": "true"}).text
+
+
+def test_when_an_event_was_received_stands_in_the_viewers_zone(client: TestClient[Any]) -> None:
+    received = client.get("/issues/1").text.partition("<dt>Received</dt>")[2]
+    assert re.match(r"<dd><time datetime=\"[^\"]+Z\" [^>]*data-exact>", received)
+
+
 def test_bulk_actions_work_as_a_plain_form_and_with_htmx(client: TestClient[Any], issues: MadeUpIssues) -> None:
     form = {"id": ["1", "2", "2", "x", "-3"], "action": "resolve", "back": "/issues?q=cart"}
     answer = client.post("/issues/actions", data=form, follow_redirects=False)
