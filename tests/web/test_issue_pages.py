@@ -107,6 +107,11 @@ def test_an_empty_list_teaches_the_next_step(shell: Shell | None, count: int, wo
     assert 'class="btn main"' in text
 
 
+def test_a_title_is_clipped_at_its_own_end_whichever_way_it_reads(client: TestClient[Any]) -> None:
+    assert re.search(r'<span class="clip" title="[^"]+" dir="auto">', client.get("/issues").text)
+    assert re.search(r'<h1 class="issue-title" title="[^"]+" dir="auto">', client.get("/issues/1").text)
+
+
 def test_a_project_that_waits_leads_to_its_snippet(clock: FakeClock) -> None:
     with TestClient(dashboard(OWNER, MadeUpIssues(clock.now(), count=0), clock=clock)) as client:
         text = client.get("/issues?project=shop-web").text
