@@ -62,7 +62,12 @@ def test_nonsense_in_the_address_is_not_an_error(client: TestClient[Any], query:
 
 
 def test_a_project_that_one_does_not_see_is_not_found(client: TestClient[Any]) -> None:
-    assert client.get("/issues?project=secret").status_code == 404
+    answer = client.get("/issues?project=secret")
+    assert answer.status_code == 404
+    assert "There is no project secret, or you are not a member of it." in answer.text
+    nowhere = client.get("/nowhere").text
+    assert "the address is mistyped" in nowhere
+    assert "Not Found" not in nowhere
 
 
 def test_paging_goes_on_without_scripts_and_with_htmx_as_rows_alone(
