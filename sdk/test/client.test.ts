@@ -350,7 +350,7 @@ describe("page views", () => {
     client.on("leave", ({ id }) => seen.push(`leave ${id}`));
     client.on("pageview", ({ id }) => seen.push(`view ${id}`));
     const first = client.page.id;
-    expect(client.page).toMatchObject({ route: "/cart", sequence: 1 });
+    expect(client.page).toMatchObject({ route: "/cart", sequence: 0 });
     client.startPageView("https://shop.example.com/orders/1", "/orders/:id");
     expect(seen).toEqual([`leave ${first}`, `view ${client.page.id}`]);
     expect(client.page).toMatchObject({ sequence: 1, route: "/orders/:id" });
@@ -358,6 +358,7 @@ describe("page views", () => {
     client.captureMessage("here");
     await pass(10_000);
     expect(events()[0]).toMatchObject({ route: "/orders/:order", transaction: "/orders/:order", n: 2 });
+    expect(server.sent.map(({ header, items }) => [header.page_view.id === first, items.map(({ type, n }) => [type, n])])).toContainEqual([true, [["page_view", 1]]]);
   });
 
   test("are not told when the page does not want that", async () => {

@@ -202,11 +202,11 @@ describe("the page's work", () => {
     let asked: ((now: number) => void) | undefined;
     vi.stubGlobal("requestAnimationFrame", (step: (now: number) => void) => ((asked = step), 1));
     vi.stubGlobal("cancelAnimationFrame", () => (asked = undefined));
-    browser();
-    watchWork(client)();
+    stop = startVitals(client);
     expect(asked).toBeUndefined();
+    stop();
     client = listening({ jank: true });
-    stop = watchWork(client);
+    stop = startVitals(client);
     const draw = (every: number, until: number): void => {
       for (let now = every; asked && now <= until; now += every) {
         const step = asked;

@@ -8,6 +8,7 @@
 import { type MetricWithAttribution, onCLS, onFCP, onINP, onLCP, onTTFB } from "web-vitals/attribution";
 import { all } from "../patch";
 import type { Cleanup, Client, Data, Measurement, Page } from "../types";
+import { watchFrames } from "./frames";
 import { address, rounded } from "./words";
 
 const SETTLED_MS = 10_000; // a tab that the system kills later has said this much
@@ -76,7 +77,9 @@ export function startVitals(client: Client): Cleanup {
     onINP(listen, options);
   }
   const timer = setTimeout(client.guard(deliver), SETTLED_MS);
+  const { performance: option } = client.options;
   return all(
+    typeof option === "object" && option.jank ? watchFrames(client) : () => {},
     client.on("leave", deliver),
     client.on("hide", deliver),
     client.on("pageview", (next) => {

@@ -5,7 +5,6 @@
 import { all } from "../patch";
 import { matches } from "../patterns";
 import type { Cleanup, Client, Data } from "../types";
-import { watchFrames } from "./frames";
 import { address, rounded } from "./words";
 
 const SLOW_RESOURCE_MS = 2000;
@@ -14,17 +13,17 @@ const TOLERABLE_MS = 50; // of a long task nobody feels the first 50 ms
 const LOAF = "long-animation-frame";
 
 type Work = PerformanceEntry & Partial<PerformanceLongAnimationFrameTiming>;
-export type Report = (metric: string, value: number, attributes: Data, element?: string, unit?: string) => void;
+type Report = (metric: string, value: number, attributes: Data, element?: string) => void;
 
 export function watchWork(client: Client): Cleanup {
   const { performance: option } = client.options;
-  const { longTasks = true, slowResource = SLOW_RESOURCE_MS, marks, jank } = typeof option === "object" ? option : {};
+  const { longTasks = true, slowResource = SLOW_RESOURCE_MS, marks } = typeof option === "object" ? option : {};
   const known = PerformanceObserver.supportedEntryTypes;
   const off: Cleanup[] = [];
   let singles = 0;
 
-  const report: Report = (metric, value, attributes, element, unit = "millisecond") =>
-    client.capture({ type: "measurement", metric, value: rounded(value), unit, attributes, ...(element && { element }) });
+  const report: Report = (metric, value, attributes, element) =>
+    client.capture({ type: "measurement", metric, value: rounded(value), unit: "millisecond", attributes, ...(element && { element }) });
   const single: Report = (...item) => {
     if (singles++ < MAX_SINGLE) report(...item);
   };
@@ -83,7 +82,6 @@ export function watchWork(client: Client): Cleanup {
       });
     }
   }
-  if (jank) off.push(watchFrames(client, report));
   return all(
     ...off,
     client.on("pageview", () => (singles = 0)),
