@@ -36,8 +36,7 @@ export function createClient(options: Options, build: Build): Client {
   const listeners: Listeners = {};
   const captured = new WeakMap<object, [id: string, way: unknown]>(); // what was thrown → its event, and who reported it first
   const scope: Changing<Scope> = { user: options.user, tags: { ...options.tags }, contexts: {}, breadcrumbs: [] };
-  let begun: number; // when it was enabled, and where
-  let href: string;
+  let began: [at: number, address: string]; // when it was enabled, and where
   let page: Page | undefined; // none before it is asked for
   let session: Session | undefined; // none before `ready`
   let touch: Touch;
@@ -204,7 +203,7 @@ export function createClient(options: Options, build: Build): Client {
     replayId: undefined,
     activeSpan: undefined,
     get page() {
-      return page || begin(cleanUrl(href), cleanUrl(document.referrer), undefined, begun, href);
+      return page || begin(cleanUrl(began[1]), cleanUrl(document.referrer), undefined, ...began);
     },
     get session() {
       ready();
@@ -252,12 +251,12 @@ export function createClient(options: Options, build: Build): Client {
 
     startPageView(url, route) {
       if (!ready()) return;
-      const { page } = client;
-      emit("leave", page);
+      const before = client.page;
+      emit("leave", before);
       transport?.seal();
-      const next = begin(url, page.url, route);
+      begin(url, before.url, route);
       viewed();
-      emit("pageview", next);
+      emit("pageview", client.page);
     },
     setRoute(route) {
       if (transport) client.page.route = route;
@@ -289,8 +288,7 @@ export function createClient(options: Options, build: Build): Client {
       // Loaded in advance, perhaps for nobody: it begins when it is shown.
       if ((document as { prerendering?: boolean }).prerendering) return document.addEventListener("prerenderingchange", client.enable);
       session = page = undefined;
-      begun = now();
-      ({ href } = location);
+      began = [now(), location.href];
       transport = createTransport(client);
       stop = start();
     }),

@@ -186,10 +186,10 @@ describe("the page's work", () => {
 
   it("has the page's own marks and measures only when asked", () => {
     browser("mark", "measure");
-    watchWork(client)();
-    expect(observed.size).toBe(0);
+    startVitals(client)();
+    expect(observed.has("mark")).toBe(false);
     client = listening({ marks: ["shop.", /^cart/] });
-    stop = watchWork(client);
+    stop = startVitals(client);
     observed.get("measure")?.([{ name: "shop.search", duration: 12.34, startTime: 5 }, { name: "react-render", duration: 1 }]);
     observed.get("mark")?.([{ name: "cart-ready", duration: 0, startTime: 777 }]);
     expect(measured()).toMatchObject([
@@ -229,6 +229,7 @@ describe("the page's work", () => {
   it("ends with its observers", () => {
     browser("resource", "longtask");
     watchWork(client)();
+    startVitals(client)();
     expect(disconnected).toBe(2);
   });
 });
