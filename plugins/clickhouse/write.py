@@ -126,7 +126,7 @@ async def seen(
     wanted = frozenset(ids)
     hashes = sorted({id_hash(*one) for one in wanted})
     if known is not None and hashes:
-        hashes = await known.unsure(hashes, since)
+        hashes = known.unsure(hashes, since)
     found: set[tuple[int, str, str]] = set()
     for start in range(0, len(hashes), IDS_PER_QUERY):
         parameters = {"hashes": hashes[start : start + IDS_PER_QUERY], "batch": ignore_batch, "since": since}
