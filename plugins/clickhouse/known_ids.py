@@ -1,16 +1,19 @@
 """Which ids are certainly not stored, told from memory: looking up a batch of new ones cost as much as decoding a third
 of it, and nearly all are new.
 
-A Bloom filter of what `event_ids` has, one 64-bit word an id, made from the table when it is first asked. Only for a
+A Bloom filter of what `event_ids` has, one 64-bit word an id, made from the table beside the first batches. Only for a
 store that nobody else writes to.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
+
+import structlog
 
 from .engine import Client, Engine
 
@@ -20,6 +23,8 @@ CROWDED: Final = 12  # ids a word; then a fifth of new ids would be looked up
 READ_AT_ONCE: Final = 1 << 16  # ids, about; at most as many words, of 12 bytes each
 MOST_STEPS: Final = 256
 _ROW: Final = struct.Struct("<IQ")
+
+log = structlog.get_logger(__name__)
 
 
 class KnownIds:
@@ -33,19 +38,17 @@ class KnownIds:
         self._since = 0  # µs; rows received before are not in it
         self._count = 0
         self._coming: list[int] | None = None  # while it is made: ids written meanwhile
+        self._making: asyncio.Task[None] | None = None
 
-    async def unsure(self, hashes: Sequence[int], since: int) -> list[int]:
-        """Those that may have been stored since a time (µs); the others have not.
-
-        Raises:
-            StoreUnavailableError: the table cannot be read.
-        """
+    def unsure(self, hashes: Sequence[int], since: int) -> list[int]:
+        """Those that may have been stored since a time (µs); the others have not."""
         if self._words is not None and self._count > CROWDED << self._bits and self._bits < MOST_BITS:
             self.forget()
-        if self._words is None:
-            await self._make(since)
         words, shift = self._words, 64 - self._bits
-        if words is None or since < self._since:  # forgotten meanwhile; or asked about times before it begins
+        if words is None:
+            self._begin(since)
+            return list(hashes)
+        if since < self._since:  # asked about times before it begins
             return list(hashes)
         return [key for key in hashes if not _marks(key) & ~words[key >> shift]]
 
@@ -63,6 +66,18 @@ class KnownIds:
     def forget(self) -> None:
         """The table is another now."""
         self._words = self._coming = None
+
+    async def close(self) -> None:
+        """Stop making it."""
+        task, self._making = self._making, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _begin(self, since: int) -> None:
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(self._make(since), name="clickhouse-known-ids")
+            self._making.add_done_callback(_look_at)
 
     async def _make(self, since: int) -> None:
         coming: list[int] = []
@@ -85,6 +100,12 @@ class KnownIds:
             self._coming = None
             self._words, self._bits, self._since, self._count = words, bits, since, count
             self.add(coming)
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """Without it the table is asked, and the next batch begins it anew."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("ids could not be read into memory", error=str(error))
 
 
 def _marks(key: int) -> int:

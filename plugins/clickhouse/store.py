@@ -127,6 +127,8 @@ class ClickHouseStore(EventStore):
         """Finish what runs and release everything."""
         if self.guard is not None:
             await self.guard.stop()
+        if self._known is not None:
+            await self._known.close()
         task, self._dropping = self._dropping, None
         if task is not None:
             task.cancel()  # what is left is dropped when the store is opened
