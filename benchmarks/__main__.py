@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import accept, drain, sdk
+from benchmarks import accept, decode, drain, sdk
 from benchmarks.processes import machine
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -42,6 +42,9 @@ def main() -> None:
     print("accepting …", file=sys.stderr)
     found["accept"] = accept.measure(given.seconds, 32, 1)
     _write(name, found)  # after each stage: what fails later must not take an hour's figures with it
+    print("decoding …", file=sys.stderr)
+    found["decode"] = decode.measure(4_000, 5)
+    _write(name, found)
     print("draining …", file=sys.stderr)
     found |= {name: value for name, value in drain.measure(given.events, 0).items() if name != "machine"}
     _write(name, found)

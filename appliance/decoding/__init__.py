@@ -9,7 +9,7 @@ from __future__ import annotations
 from appliance.decoding.bounds import MAX_ITEMS, Unkept, bound_event, cut, cut_tags
 from appliance.decoding.coerce import json_object, json_value, line, number, text, texts, truth, whole
 from appliance.decoding.ids import hash_id, hex_id, span_id
-from appliance.decoding.reading import UnreadableError, read_json, read_object, utf8
+from appliance.decoding.reading import UnreadableError, names_nul, read_json, read_object, utf8
 from appliance.decoding.times import ClientClock, parse_milliseconds, parse_seconds
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "json_object",
     "json_value",
     "line",
+    "names_nul",
     "number",
     "parse_milliseconds",
     "parse_seconds",

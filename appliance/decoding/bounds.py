@@ -117,11 +117,8 @@ def bound_event(event: Event, size: int, *, entries: bool = True) -> Event:
     notes = event.truncated
     if max(map(len, _labels(event))) > MAX_LABEL:
         _bound_labels(event, notes)
-    for name, limit in (("message", MAX_MESSAGE), ("message_template", MAX_MESSAGE), ("url", MAX_URL)):
-        found: str = getattr(event, name)
-        if len(found) > limit:
-            notes.append(f"{name}: cut to {limit} characters")
-            setattr(event, name, cut(found, limit))
+    if len(event.message) > MAX_MESSAGE or len(event.message_template) > MAX_MESSAGE or len(event.url) > MAX_URL:
+        _bound_texts(event, notes)
     if len(event.user_agent) > MAX_URL:
         event.user_agent = event.user_agent[:MAX_URL]
     _bound_stacks(event, notes, entries=entries)
@@ -136,6 +133,14 @@ def bound_event(event: Event, size: int, *, entries: bool = True) -> Event:
     if notes:
         event.truncated = [cut(clean(note), MAX_NOTE) for note in notes[:MAX_NOTES]]
     return event
+
+
+def _bound_texts(event: Event, notes: list[str]) -> None:
+    for name, limit in (("message", MAX_MESSAGE), ("message_template", MAX_MESSAGE), ("url", MAX_URL)):
+        found: str = getattr(event, name)
+        if len(found) > limit:
+            notes.append(f"{name}: cut to {limit} characters")
+            setattr(event, name, cut(found, limit))
 
 
 def _bound_labels(event: Event, notes: list[str]) -> None:
@@ -153,10 +158,10 @@ def _bound_stacks(event: Event, notes: list[str], *, entries: bool) -> None:
         if len(exception.value) > MAX_MESSAGE:
             notes.append(f"exception message: cut to {MAX_MESSAGE} characters")
             exception.value = cut(exception.value, MAX_MESSAGE)
-        for name in ("type", "module", "mechanism"):
-            found: str = getattr(exception, name)
-            if len(found) > MAX_LABEL:
-                setattr(exception, name, cut(found, MAX_LABEL))
+        if len(exception.type) + len(exception.module) + len(exception.mechanism) > MAX_LABEL:
+            exception.type, exception.module, exception.mechanism = (
+                cut(found, MAX_LABEL) for found in (exception.type, exception.module, exception.mechanism)
+            )
         exception.frames = _bound_frames(exception.frames, notes, entries=entries)
     event.stack = _bound_frames(event.stack, notes, entries=entries)
 
@@ -209,6 +214,13 @@ def _bound_rest(event: Event, notes: list[str], *, entries: bool) -> None:
 
 
 def _bound_request(request: Request, notes: list[str]) -> None:
+    if (
+        len(request.url) <= MAX_URL
+        and len(request.query_string) <= MAX_MESSAGE
+        and len(request.method) <= MAX_LABEL
+        and len(request.headers) + len(request.cookies) + len(request.env) <= MAX_REQUEST_ENTRIES
+    ):
+        return
     for name, limit in (("url", MAX_URL), ("query_string", MAX_MESSAGE), ("method", MAX_LABEL)):
         found: str = getattr(request, name)
         if len(found) > limit:

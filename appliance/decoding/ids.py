@@ -16,6 +16,8 @@ def hex_id(value: str) -> str:
 
     Some SDKs make ids of base 36 where the browser has no secure random source: those are hashed.
     """
+    if not value:
+        return ""
     plain = value.strip().lower().replace("-", "")
     if _HEX32.fullmatch(plain):
         return plain
@@ -24,6 +26,8 @@ def hex_id(value: str) -> str:
 
 def span_id(value: str) -> str:
     """The 16 hex digits of a span id; a hash of any other text; "" for none."""
+    if not value:
+        return ""
     plain = value.strip().lower()
     if _HEX16.fullmatch(plain):
         return plain

@@ -1,13 +1,14 @@
 """The server's HTTP protocol with bounds on what comes before a body: uvicorn's own has none with httptools.
 
 Give it to uvicorn as `http=BoundedHttpProtocol`. The bounds on bodies are `bodies`; this is for heads that never end,
-by size or by slowness, which would otherwise hold memory and a connection for as long as their sender likes.
+by size or by slowness, which would otherwise hold memory and a connection for as long as their sender likes. And an
+answer leaves in one piece.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -20,6 +21,53 @@ _ANSWER: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
     b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n"
 )
+
+
+_HEAD: Final = b"HTTP/1.1 "
+MAX_JOINED: Final = 64 * 1024  # bytes of a body that is copied behind its head; the buffer of a socket holds more
+
+
+class JoiningTransport:
+    """Sends the head of an answer with what follows at once: uvicorn's two writes are two system calls and two packets.
+
+    A head that nothing follows, as where a stream begins, goes out in the next turn of the event loop.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Args: transport: the connection's. loop: the one it belongs to."""
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, a head a moment later."""
+        head = self._head
+        if head and len(data) <= MAX_JOINED:
+            self._head = b""
+            self._transport.write(head + data)
+        elif data.startswith(_HEAD):
+            self.flush()
+            self._head = data
+            self._loop.call_soon(self.flush)
+        else:
+            self.flush()
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send the head that waits."""
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Send what waits, then close."""
+        self.flush()
+        self._transport.close()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -36,6 +84,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A client is there; its first head may take so long."""
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", JoiningTransport(transport, self.loop))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:

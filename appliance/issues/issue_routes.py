@@ -15,13 +15,12 @@ from msgspec import structs
 
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.alerts.service import AlertService
-from appliance.hookspecs import EventFilter, Page, StoreUnavailableError
+from appliance.hookspecs import EventFilter, Page
 from appliance.issues.deps import Acting, Alerts, AnyRequest, Issues, PathInt, PathText, Time
 from appliance.issues.event_view import event_view
 from appliance.issues.list_page import Choice
 from appliance.issues.service import IssueService
 from appliance.issues.views import (
-    EventDetail,
     Ignore,
     IssueAction,
     IssueActionError,
@@ -231,12 +230,12 @@ async def _event_page(
     errors: tuple[str, ...] = (),
     status: int = 200,
 ) -> Template:
-    detail = await issues.issue(actor, issue_id)
-    event, overview, fired = await asyncio.gather(
-        _event(actor, issues, detail.issue.id, event_id),
-        _overview(actor, issues, detail.issue.id),
-        alerts.log.alerts(actor, issue_id=detail.issue.id, limit=ALERTS_SHOWN),
+    look, fired = await asyncio.gather(
+        issues.look(actor, issue_id, event_id), alerts.log.alerts(actor, issue_id=issue_id, limit=ALERTS_SHOWN)
     )
+    detail, event, overview = look.detail, look.event, look.overview
+    if detail.issue.id != issue_id:  # it was merged into another
+        fired = await alerts.log.alerts(actor, issue_id=detail.issue.id, limit=ALERTS_SHOWN)
     view = event_view(event.event) if event is not None and event.event is not None else None
     return page(
         request,
@@ -249,24 +248,6 @@ async def _event_page(
         recent_note=_trend(overview),
         fired=fired.items,
     )
-
-
-async def _event(actor: Actor, issues: IssueService, issue_id: int, event_id: str) -> EventDetail | None:
-    """The event; None when "latest" finds none because retention took them all."""
-    try:
-        return await issues.event(actor, event_id, issue_id=issue_id)
-    except IssueNotFoundError:
-        if event_id == "latest":
-            return None
-        raise
-
-
-async def _overview(actor: Actor, issues: IssueService, issue_id: int) -> IssueOverview | None:
-    """The side panels; None when the store is busy: the rest of the page does not wait for them."""
-    try:
-        return await issues.overview(actor, issue_id)
-    except StoreUnavailableError:
-        return None
 
 
 def _trend(overview: IssueOverview | None) -> str:

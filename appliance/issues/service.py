@@ -5,6 +5,7 @@ Recording events into issues is `recording.py`, called by the pipeline in its ow
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts.access import Actor, Permission
-from appliance.hookspecs import BadCursorError, Clock, EventFilter, EventStore, IssueChange, Page
+from appliance.hookspecs import (
+    BadCursorError,
+    Clock,
+    EventFilter,
+    EventStore,
+    IssueChange,
+    Page,
+    StoreUnavailableError,
+)
 from appliance.issues import acting, listing, merging, reading, trends
 from appliance.issues.feed import IssueFeed
 from appliance.issues.figures import FigureCache, ListFigures
@@ -31,6 +40,7 @@ from appliance.issues.views import (
     IssueActionError,
     IssueDetail,
     IssueList,
+    IssueLook,
     IssueMention,
     IssueNotFoundError,
     IssueOverview,
@@ -154,9 +164,31 @@ class IssueService:
     async def overview(self, actor: Actor, issue_id: int, *, start: int = 0, end: int = 0) -> IssueOverview:
         """Histogram and tag distribution in a period, µs (0: the last 14 days, until now)."""
         issue, hashes = await self._issue_with_hashes(actor, issue_id)
-        where = reading.events_of(issue, hashes, EventFilter(project_ids=(), start=start, end=end))
-        notes = [f"Only its {MAX_HASHES} newest groups are counted here."] if len(hashes) >= MAX_HASHES else []
-        return await trends.overview_of(self._store, where, self._clock.now(), notes=notes)
+        return await self._overview(issue, hashes, start, end)
+
+    async def look(self, actor: Actor, issue_id: int, event_id: str) -> IssueLook:
+        """An issue, an event of it (as `event` finds it) and its overview, with one look into the metadata."""
+        async with self._database.read() as session:
+            issue = await find_issue(session, actor, issue_id)
+            detail = await reading.detail_of(session, issue)
+            hashes = (await hashes_of(session, [issue.id]))[issue.id]
+
+        async def event() -> EventDetail | None:
+            try:
+                return await reading.issue_event(self._store, issue, hashes, event_id)
+            except IssueNotFoundError:
+                if event_id == "latest":
+                    return None
+                raise
+
+        async def overview() -> IssueOverview | None:
+            try:
+                return await self._overview(issue, hashes)
+            except StoreUnavailableError:
+                return None
+
+        shown, beside = await asyncio.gather(event(), overview())
+        return IssueLook(detail=detail, event=shown, overview=beside)
 
     async def events(self, actor: Actor, issue_id: int, page: Page, where: EventFilter | None = None) -> EventList:
         """Events of an issue, newest first.
@@ -193,6 +225,11 @@ class IssueService:
             if not await visible_projects(session, actor, [project_id]):
                 return {}
             return await reading.mentions(session, project_id, hashes)
+
+    async def _overview(self, issue: IssueModel, hashes: Sequence[int], start: int = 0, end: int = 0) -> IssueOverview:
+        where = reading.events_of(issue, hashes, EventFilter(project_ids=(), start=start, end=end))
+        notes = [f"Only its {MAX_HASHES} newest groups are counted here."] if len(hashes) >= MAX_HASHES else []
+        return await trends.overview_of(self._store, where, self._clock.now(), notes=notes)
 
     async def _issue_with_hashes(self, actor: Actor, issue_id: int) -> tuple[IssueModel, builtins.list[int]]:
         async with self._database.read() as session:

@@ -242,6 +242,14 @@ class EventDetail(Struct, frozen=True, kw_only=True):
     around: Around | None  # None: no issue has it
 
 
+class IssueLook(Struct, frozen=True, kw_only=True):
+    """What the page of an issue shows."""
+
+    detail: IssueDetail
+    event: EventDetail | None  # None: "latest" was asked for, and retention took them all
+    overview: IssueOverview | None  # None: the store is busy, and the rest of the page does not wait for it
+
+
 class IssueMention(Struct, frozen=True, kw_only=True):
     """An issue where something else is the matter: enough for a link."""
 

@@ -12,7 +12,7 @@ from appliance.accounts.access import Permission, requires
 from appliance.hookspecs import EventFilter, Page
 from appliance.performance.deps import Acting, AnyRequest, PathText, Performance, Time
 from appliance.performance.metrics import TONES, VITAL_NAMES
-from appliance.performance.service import Span
+from appliance.performance.service import Span, whole_hours
 from appliance.performance.views import sample_row
 from appliance.web.filtering import PERIODS, Filters, controls, read_filters
 from appliance.web.menus import menu_label, menu_page
@@ -116,8 +116,9 @@ def _metric_filters(request: AnyRequest, base: str, metric: str) -> Filters:
 
 def _scope(project: ShellProject, filters: Filters, now: int) -> tuple[EventFilter, Span]:
     fields: dict[str, Any] = {field: filters.of(name) for name, field in FIELDS.items()}
-    where = EventFilter(project_ids=(project.id,), start=filters.start(now), **fields)
-    return where, Span(end=now, bucket=PERIODS[filters.period].bucket)
+    bucket = PERIODS[filters.period].bucket
+    start = whole_hours(filters.start(now), bucket)
+    return EventFilter(project_ids=(project.id,), start=start, **fields), Span(end=now, bucket=bucket)
 
 
 def _around(project: ShellProject, base: str, filters: Filters) -> dict[str, Any]:

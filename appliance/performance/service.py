@@ -32,6 +32,7 @@ MAX_ROUTES: Final = 400  # of all vitals together: a hundred routes
 MAX_ROWS: Final = 50  # of a metric's own page
 MAX_UNKNOWN: Final = 12  # metrics whose unit is looked up in a sample
 MENU_VALUES: Final = 50
+HOUR: Final = 3_600_000_000  # µs
 # SDKs write the middle rating in two ways.
 RATINGS: Final = {
     "good": ("good",),
@@ -145,7 +146,18 @@ class PerformanceService:
 
 def _before(where: EventFilter, span: Span) -> EventFilter:
     """The same of the period before, as long as this one."""
-    return structs.replace(where, start=max(0, 2 * where.start - span.end), end=where.start)
+    start = whole_hours(2 * where.start - span.end, span.bucket)
+    return structs.replace(where, start=max(0, start), end=where.start)
+
+
+def whole_hours(start: int, bucket: int) -> int:
+    """Where a period begins, moved to the beginning of its hour when its bars are hours: the store has sums of those.
+
+    Args:
+        start: µs.
+        bucket: how wide a bar is, µs.
+    """
+    return start // HOUR * HOUR if bucket % HOUR == 0 else start
 
 
 def _require(actor: Actor, where: EventFilter) -> None:

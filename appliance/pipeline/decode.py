@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from appliance.decoding import names_nul
 from appliance.hookspecs import DecodeError, Processor, Protocol
 from appliance.ingest.decompress import BadEncodingError, BodyTooLargeError, decompress
 from appliance.issues.grouping import group
@@ -239,7 +240,7 @@ def _records(job: Job) -> Iterator[tuple[int, Raw]]:
 def _add_item(chunk: Chunk, place: Place, item: Item) -> None:
     if isinstance(item, Event):
         row = _event(chunk, place, item)
-        if b"\\u0000" in row.payload:  # Postgres takes no NUL in a text
+        if names_nul(row.payload):  # Postgres takes no NUL in a text
             row = _event(chunk, place, made_encodable(item))
         chunk.batch.events.append(row)
         return

@@ -93,7 +93,7 @@ def _own(found: Addresses, script: SdkScript) -> Snippet:
     instead = [("In a bundle: npm install of the folder sdk/ of the appliance’s source, then", code)]
     if script.pinned:
         trusted = f'integrity="{script.integrity}"\n  crossorigin="anonymous"'
-        pinned = f'<script src="{escape(script.pinned)}"\n  {trusted} {attributes} defer></script>'
+        pinned = f'<script src="{escape(script.pinned)}"\n  {trusted}\n  {attributes} defer></script>'
         instead.insert(0, ("This exact version, which the browser checks and this appliance keeps serving", pinned))
     return Snippet(
         title="Condev Monitor’s own SDK",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -42,7 +43,13 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
     now = clock.now()
     where = EventFilter(project_ids=(project.id,), start=filters.start(now), **fields)
     cursor = request.query_params.get("cursor", "")
-    found, following = await sessions.list(actor, where, Page(limit=PAGE_SIZE, cursor=cursor))
+    more = is_htmx(request) and request.query_params.get("part") == "rows"
+    # Of page views neither the user nor how the session ended is known.
+    counted = not (more or filters.of("user") or filters.of("status"))
+    (found, following), counts = await asyncio.gather(
+        sessions.list(actor, where, Page(limit=PAGE_SIZE, cursor=cursor)),
+        sessions.counts(actor, where) if counted else _nothing(),
+    )
     rows: dict[str, Any] = {
         "project": project,
         "base": base,
@@ -53,7 +60,7 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
         "filters": filters,
         "more_href": filters.href(cursor=following) if following else "",
     }
-    if is_htmx(request) and request.query_params.get("part") == "rows":
+    if more:
         return page(request, "sessions/rows.html", **rows, oob=True)
     return page(
         request,
@@ -61,8 +68,7 @@ async def session_list(request: AnyRequest, actor: Acting, sessions: Sessions, c
         **rows,
         oob=False,
         controls=controls(filters, MENUS, f"{base}/values", LABELS),
-        # Of page views neither the user nor how the session ended is known.
-        counts=None if filters.of("user") or filters.of("status") else await sessions.counts(actor, where),
+        counts=counts,
     )
 
 
@@ -94,6 +100,10 @@ async def session_values(
     found = await sessions.values(actor, where, name)
     values = [(one.value, one.events) for one in found]
     return menu_page(request, project, "sessions", (name, label), filters, values)
+
+
+async def _nothing() -> None:
+    """In the place of figures that are not shown."""
 
 
 page_routes: Final = [session_list, session_page, session_values]

@@ -41,8 +41,8 @@ from appliance.issues.views import (
     IssueAction,
     IssueDetail,
     IssueList,
+    IssueLook,
     IssueNotFoundError,
-    IssueOverview,
     IssueQuery,
     IssueState,
     IssueSummary,
@@ -110,9 +110,12 @@ class MadeUpIssues(IssueService):
         """One of the items, with a history."""
         return made_up.detail(self._one(issue_id), self.now)
 
-    async def overview(self, actor: Actor, issue_id: int, *, start: int = 0, end: int = 0) -> IssueOverview:
-        """Two weeks of it."""
-        return made_up.overview(self._one(issue_id), self.now)
+    async def look(self, actor: Actor, issue_id: int, event_id: str) -> IssueLook:
+        """One of the items with an event and two weeks of it; number 4 has no event left."""
+        found = self._one(issue_id)
+        event = None if found.id == 4 and event_id == "latest" else await self.event(actor, event_id, issue_id=issue_id)
+        overview = made_up.overview(found, self.now)
+        return IssueLook(detail=made_up.detail(found, self.now), event=event, overview=overview)
 
     async def events(self, actor: Actor, issue_id: int, page: Page, where: EventFilter | None = None) -> EventList:
         """Occurrences; a filter for words that no event has leaves none."""

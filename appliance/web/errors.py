@@ -7,6 +7,7 @@ knowing their classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -36,6 +37,7 @@ WORDS: Final[Mapping[int, tuple[str, str]]] = {
     500: ("Something broke on our side", "It is in the log under this request id. Trying again may help."),
     503: ("Not ready right now", "The appliance is starting or its store is busy. Try again in a moment."),
 }
+ROUTERS_WORDS: Final = frozenset({HTTPStatus.NOT_FOUND.phrase, HTTPStatus.METHOD_NOT_ALLOWED.phrase})
 _log: Final = structlog.stdlib.get_logger(__name__)
 
 
@@ -81,8 +83,8 @@ def handle_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
     status = error.status_code
     if status >= 500:
         return handle_anything(request, error)
-    # Validation and CSRF texts are written for people; a router's "Not Found" says nothing.
-    detail = "" if status in (404, 405) else error.detail
+    # Texts are written for people, save for the router's own: a mere "Not Found" says nothing.
+    detail = "" if error.detail in ROUTERS_WORDS else error.detail
     extra = cast("object", error.extra) if isinstance(error, ValidationException) else None
     errors = cast("list[Any]", extra) if isinstance(extra, list) else None
     return error_response(request, status, detail, headers=error.headers, errors=errors)

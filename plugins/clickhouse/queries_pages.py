@@ -136,6 +136,7 @@ async def sessions(reader: Reader, where: EventFilter, page: Page) -> tuple[list
     """
     mine = chosen.sibling()
     mine.add(f"(project_id, session_id) IN ({ids})")
+    mine.received_since(where.start)
     sql = f"{_SESSION.format(where=mine.sql)} ORDER BY begun DESC, project_id DESC, session_id DESC"
     rows = await reader.query("listing sessions", sql, chosen.parameters)
     found = await _with_pages(reader, [_session(row) for row in rows[:limit]])

@@ -233,20 +233,24 @@ class Walk:
         event.message = self.text(event.message)
         if event.message_template:
             event.message_template = self.text(event.message_template)
-        event.message_params = [self.value(value) for value in event.message_params]
+        if event.message_params:
+            event.message_params = [self.value(value) for value in event.message_params]
         event.transaction, event.url = self.text(event.transaction), self.text(event.url)
         self._labels(event)
-        event.fingerprint = self.texts(event.fingerprint)
+        if event.fingerprint:
+            event.fingerprint = self.texts(event.fingerprint)
         for exception in event.exceptions:
             exception.value = self.text(exception.value)
             self.frames(exception.frames)
-        self.frames(event.stack)
+        if event.stack:
+            self.frames(event.stack)
         self.breadcrumbs(event.breadcrumbs)
         if event.request is not None:
             self.request(event.request)
         self.headers(event.tags)
         self.object(event.contexts)
-        self.object(event.extra)
+        if event.extra:
+            self.object(event.extra)
         if event.modules:
             self.headers(event.modules)
         for image in event.debug_images:

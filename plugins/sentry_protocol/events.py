@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import msgspec
 
-from appliance.decoding import bound_event, cut_tags, hash_id, hex_id, line, parse_seconds, span_id, text
+from appliance.decoding import bound_event, cut_tags, hash_id, hex_id, line, names_nul, parse_seconds, span_id, text
 from appliance.model import (
     Breadcrumb,
     DebugImage,
@@ -29,8 +29,6 @@ from .wire import MendedEvent, WireCrumb, WireEvent, WireException, WireExceptio
 _decoder: Final = msgspec.json.Decoder(WireEvent)
 # The typed way has no bound on the length of one string in extra, so it takes only what is no longer than that bound.
 _TYPED_BYTES: Final = 65_536
-# A look-ahead keeps the literal one byte long, for which the search is memchr: 1 µs for 10 KB, not 5.
-_NUL: Final = re.compile(rb"\\(?=u0000)")
 _LEVELS: Final = {
     "fatal": Level.FATAL,
     "critical": Level.FATAL,
@@ -52,7 +50,7 @@ def read_wire(payload: bytes) -> tuple[WireEvent, list[str]]:
     Raises:
         UnreadableError: the payload is not a JSON object.
     """
-    if len(payload) <= _TYPED_BYTES and not _NUL.search(payload):
+    if len(payload) <= _TYPED_BYTES and not names_nul(payload):
         try:
             return _decoder.decode(payload), []
         except (ValueError, RecursionError):  # of another shape, not UTF-8, not JSON: the other way says which
@@ -224,7 +222,9 @@ def _set_page(event: Event, wire: WireEvent, sender: Sender) -> None:
 def _set_user(event: Event, wire: WireEvent, sender: Sender) -> None:
     settings = wire.sdk.settings if wire.sdk else None
     infer = settings.infer_ip if settings else None
-    found = dict(wire.user) if wire.user else {}
+    if not wire.user and infer != "auto":
+        return
+    found = wire.user or {}
     ip_address = line(found.pop("ip_address", None))
     if ip_address == "{{auto}}":
         ip_address = "" if infer == "never" else sender.address
@@ -232,7 +232,7 @@ def _set_user(event: Event, wire: WireEvent, sender: Sender) -> None:
         ip_address = sender.address
     identity, email, username = (line(found.pop(name, None)) for name in ("id", "email", "username"))
     extra = found.pop("data", None)
-    data = {**found, **extra} if isinstance(extra, dict) else found
+    data = {**found, **extra} if isinstance(extra, dict) and extra else found
     if ip_address or identity or email or username or data:
         event.user = User(id=identity, email=email, username=username, ip_address=ip_address, data=data)
 

@@ -1,7 +1,7 @@
 /** The client: what is captured, through the page's wishes, to the transport. Integrations see it through types.ts. */
 import { debugIdsOf, scriptOf } from "./debugids";
 import { type Dsn, parseDsn } from "./dsn";
-import { categoryOf } from "./envelope";
+import { categoryOf, queueOf } from "./envelope";
 import { errorEvent } from "./exceptions";
 import { flat } from "./flat";
 import { floodGuard } from "./floodguard";
@@ -32,12 +32,13 @@ type Changing<T> = { -readonly [Name in keyof T]: T[Name] };
 
 /** A client, enabled unless the options or the user's signals say otherwise. Without a page, as on a server, never. */
 export function createClient(options: Options, build: Build): Client {
-  const dsn = parseDsn(options.dsn, options.path);
+  let dsn: Dsn | undefined; // read when it is needed: a page's start is dear, and the first expression alone costs it 0.1 ms
   const listeners: Listeners = {};
-  const captured = new WeakMap<object, string>(); // what was thrown → id: a boundary and the window may both report it
+  const captured = new WeakMap<object, [id: string, way: unknown]>(); // what was thrown → its event, and who reported it first
   const scope: Changing<Scope> = { user: options.user, tags: { ...options.tags }, contexts: {}, breadcrumbs: [] };
-  let page: Page;
-  let session: Session;
+  let began: [at: number, address: string]; // when it was enabled, and where
+  let page: Page | undefined; // none before it is asked for
+  let session: Session | undefined; // none before `ready`
   let touch: Touch;
   let settings: Settings = {};
   let transport: Transport | undefined; // while it is enabled
@@ -58,7 +59,7 @@ export function createClient(options: Options, build: Build): Client {
 
   const send = (item: Item): void => {
     item.at ||= now();
-    item.n = ++page.sequence;
+    item.n = ++client.page.sequence;
     transport?.add(item);
   };
 
@@ -73,7 +74,7 @@ export function createClient(options: Options, build: Build): Client {
 
   const capturedEvent = (given: Partial<EventItem>, hint: Hint, id: string): void => {
     const { activeSpan, replayId } = client;
-    const { route } = page;
+    const { route, traceId } = client.page;
     const event = {
       kind: "error",
       level: hint.level || "error",
@@ -81,7 +82,7 @@ export function createClient(options: Options, build: Build): Client {
       route,
       transaction: hint.transaction || route,
       fingerprint: hint.fingerprint,
-      trace_id: activeSpan?.traceId || page.traceId,
+      trace_id: activeSpan?.traceId || traceId,
       span_id: activeSpan?.spanId,
       replay_id: replayId,
       debug_ids: debugIdsOf(given.exceptions),
@@ -107,13 +108,36 @@ export function createClient(options: Options, build: Build): Client {
 
   // ── pages ──
 
-  const begin = (url: string, referrer: string, route = options.routeName && guard(options.routeName)(location.href)): void => {
+  const begin = (url: string, referrer: string, route?: string, started = now(), address = location.href): Page => {
+    page = { id: newId(), started, url, route, referrer, title: document.title, sequence: 0, traceId: newId() };
+    page.route ??= options.routeName && guard(options.routeName)(address); // which may ask for the page
+    return page;
+  };
+
+  const viewed = (): void => {
     session = touch();
-    page = { id: newId(), started: now(), url, route, referrer, title: document.title, sequence: 0, traceId: newId() };
     if (options.pageViews !== false) client.capture({ type: "page_view" });
   };
 
+  /** What is dear and can wait, as reading storage: done when it is first needed. Gives the transport while the client is enabled. */
+  const ready = (): Transport | undefined => {
+    if (transport && !session) {
+      if (client.endpoint && dsn) {
+        settings = knownSettings(dsn.key);
+        touch = openSession(dsn.key, now);
+        mayPass = floodGuard(client);
+        viewed();
+      } else {
+        log("DSN?");
+        end();
+        transport = undefined;
+      }
+    }
+    return transport;
+  };
+
   const hidden = (): void => {
+    ready();
     emit("hide");
     transport?.hide();
   };
@@ -128,6 +152,7 @@ export function createClient(options: Options, build: Build): Client {
 
   /** Begins what can wait: the keeper, the server's settings, measurements, the replay. */
   const settle = async (): Promise<void> => {
+    if (!ready()) return;
     later(again);
     wake(); // what failed before there is a keeper
     const idle = (again *= 2) < 2 * LAST_MS && (await build.load("idle").catch(log));
@@ -172,36 +197,47 @@ export function createClient(options: Options, build: Build): Client {
   const client: Client = {
     options,
     scope,
-    endpoint: dsn?.endpoint || "",
+    get endpoint() {
+      return (dsn ||= parseDsn(options.dsn, options.path))?.endpoint || "";
+    },
     replayId: undefined,
     activeSpan: undefined,
     get page() {
-      return page;
+      return page || begin(cleanUrl(began[1]), cleanUrl(document.referrer), undefined, ...began);
     },
     get session() {
-      return session;
+      ready();
+      return session as Session;
     },
     get settings() {
+      ready();
       return settings;
     },
 
     captureException: (error, hint) => client.captureEvent(errorEvent(error, hint), { originalException: error, ...hint }),
     captureMessage: (message, level = "info", hint) => client.captureEvent({ kind: "message", message, level }, hint),
     captureEvent(event, hint = {}) {
+      const { mechanism } = hint;
       const thrown = Object(hint.originalException) as object; // what is no object gets a new one
-      const known = captured.get(thrown);
-      if (known || !transport) return known || "";
+      const [known, way] = captured.get(thrown) || [];
+      if (!ready()) return "";
+      // A boundary and the window may both report it. The window alone hears of each throw once; whether somebody else's
+      // second report is of another one, nobody knows: it is counted.
+      if (known && (way !== mechanism || mechanism !== "onerror")) {
+        if (way === mechanism) drop("duplicate", "error");
+        return known;
+      }
       const id = event.id || newId();
-      captured.set(thrown, id);
+      captured.set(thrown, [id, mechanism]);
       guard(capturedEvent)(event, hint, id);
       return id;
     },
     capture: guard((item) => {
       const { type } = item;
-      if (!transport) return;
+      if (!ready()) return;
       // One decision for all of a page view: half of its vitals would be none. A replay's session was drawn when it began.
       const rate = /^r/.test(type) ? 1 : client.sampleRate(categoryOf(type) as keyof SampleRates);
-      if (Number(`0x${page.id.slice(0, 4)}`) / 0x10000 < rate) send(item);
+      if (Number(`0x${client.page.id.slice(0, 4)}`) / 0x10000 < rate) send(item);
       else drop("sample_rate", categoryOf(type));
     }),
     addBreadcrumb: guard((breadcrumb, hint) => {
@@ -214,14 +250,16 @@ export function createClient(options: Options, build: Build): Client {
     drop,
 
     startPageView(url, route) {
-      if (!transport) return;
-      emit("leave", page);
-      transport.seal();
-      begin(url, page.url, route);
-      emit("pageview", page);
+      if (!ready()) return;
+      const before = client.page;
+      emit("leave", before);
+      transport?.seal();
+      begin(url, before.url, route);
+      viewed();
+      emit("pageview", client.page);
     },
     setRoute(route) {
-      if (page) page.route = route;
+      if (transport) client.page.route = route;
     },
     setUser: (user) => void (scope.user = user),
     setTag: (name, value) => void (scope.tags = { ...scope.tags, [name]: value }),
@@ -232,13 +270,13 @@ export function createClient(options: Options, build: Build): Client {
       set.add(listener);
       return () => set.delete(listener);
     },
-    sampleRate: (kind) => settings.sampleRates?.[kind] ?? options.sampleRates?.[kind] ?? (kind === "replay" ? 0 : 1),
+    sampleRate: (kind) => client.settings.sampleRates?.[kind] ?? options.sampleRates?.[kind] ?? (kind === "replay" ? 0 : 1),
     now,
     guard,
     log,
     load: build.load,
 
-    flush: async (timeout = 2000) => transport?.flush(timeout) ?? true,
+    flush: async (timeout = 2000) => ready()?.flush(timeout) ?? true,
     async close(timeout) {
       end();
       const done = await client.flush(timeout);
@@ -246,31 +284,30 @@ export function createClient(options: Options, build: Build): Client {
       return done;
     },
     enable: guard(() => {
-      if (transport || !dsn || !globalThis.document) return;
+      if (transport || !options.dsn || !globalThis.document) return;
       // Loaded in advance, perhaps for nobody: it begins when it is shown.
       if ((document as { prerendering?: boolean }).prerendering) return document.addEventListener("prerenderingchange", client.enable);
-      settings = knownSettings(dsn.key);
-      touch = openSession(dsn.key, now);
+      session = page = undefined;
+      began = [now(), location.href];
       transport = createTransport(client);
-      mayPass = floodGuard(client);
-      begin(cleanUrl(location.href), cleanUrl(document.referrer));
       stop = start();
     }),
-    disable() {
+    disable: guard(() => {
       end();
       transport?.discard();
       transport = undefined;
-      if (dsn) for (const what of ["session", "settings"]) keep(dsn.key, what);
-    },
+      if (client.endpoint) for (const what of ["session", "settings"]) keep((dsn as Dsn).key, what);
+      indexedDB.deleteDatabase(queueOf(client)); // what earlier pages left, too
+    }),
   };
 
-  if (!dsn) log("DSN?");
   if (options.enabled !== false && !objects(options)) client.enable();
   return client;
 }
 
 /** The user's signals, where the page wants them heeded. `enable()` is a consent that stands above them. */
-function objects({ respectDoNotTrack, respectGlobalPrivacyControl }: Options): unknown {
-  const { doNotTrack, globalPrivacyControl } = (globalThis.navigator || {}) as Navigator & { doNotTrack?: string; globalPrivacyControl?: boolean };
-  return (respectDoNotTrack && doNotTrack === "1") || (respectGlobalPrivacyControl && globalPrivacyControl);
+function objects(options: Options): boolean {
+  return (["DoNotTrack", "GlobalPrivacyControl"] as const).some(
+    (name) => options[`respect${name}`] && (Object(globalThis.navigator) as Data)[name.replace(/./, (first) => first.toLowerCase())] == 1, // "1", or true
+  );
 }

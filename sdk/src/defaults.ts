@@ -1,6 +1,5 @@
 /** The integrations of the full build that cannot wait (the others: idle.ts). Each part adds its own line; the order is the order of their set-up. */
 import { clicks } from "./integrations/breadcrumbs";
-import { consoleCalls } from "./integrations/console";
 import { csp } from "./integrations/csp";
 import { errors } from "./integrations/errors";
 import { navigation } from "./integrations/navigation";
@@ -17,7 +16,6 @@ export function defaultIntegrations(options: Options): Integration[] {
     options.requests !== false && requests,
     clicks,
     navigation,
-    consoleCalls,
     options.whiteScreen !== false && whiteScreen(),
   ].filter(Boolean) as Integration[];
 }

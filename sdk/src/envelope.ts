@@ -5,6 +5,9 @@ import type { Category, Client, EventItem, Item, Stored } from "./types";
 /** Where envelopes go; the SDK's name in it spares each header that. */
 export const addressOf = ({ endpoint }: Client): string => `${endpoint}?sdk=condev.browser/${__VERSION__}`;
 
+/** The data base of what could not be sent. */
+export const queueOf = ({ endpoint }: Client): string => `condev:${endpoint}`;
+
 /** A content type that no CORS preflight asks about. */
 export const TYPE = "text/plain;charset=UTF-8";
 
@@ -91,7 +94,7 @@ function envelope(client: Client, lines: Line[]): Stored {
     connection: connection?.effectiveType,
     memory: deviceMemory,
     language,
-    timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    timezone: client.timezone,
   };
   return { id, at, body: [JSON.stringify(header), ...lines.map(({ text }) => text)].join("\n"), numbers };
 }

@@ -37,7 +37,7 @@ export function publish(integrations: Build["integrations"], more: Exposed, fixe
 /** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text, broken JSON is left out. */
 function optionsOf(data: DOMStringMap): Options {
   const parse = guardWith((error) => data["debug"] && console.debug("condev:", error))(JSON.parse as (text: string) => unknown);
-  const entries = Object.entries(data).map(([name, text = ""]) => [name, /^([[{]|true$|false$)/.test(text) ? parse(text) : text]);
+  const entries = Object.entries(data).map(([name, text = ""]) => [name, "[{".includes(text[0] as string) || text === "true" || text === "false" ? parse(text) : text]);
   return Object.fromEntries(entries) as Options;
 }
 
@@ -48,17 +48,18 @@ async function load<Name extends keyof Chunks>(chunk: Name): Promise<Chunks[Name
   // What comes later is known to what comes first, as its hash would fill this script.
   const integrity = __CHUNKS__[chunk] || ((await load("idle")).integrity[chunk] as string);
   await (loading[chunk] ||= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = src.replace(RegExp(`(/${__VERSION__}/[^/]*|\\.js(\\?.*)?)?$`), `/${__VERSION__}/${chunk}.js`);
-    script.integrity = integrity;
-    script.crossOrigin = "";
-    script.nonce = nonce;
-    script.onload = resolve as () => void;
-    script.onerror = (event) => {
-      delete loading[chunk];
-      script.remove();
-      reject(event);
-    };
+    const script = Object.assign(document.createElement("script"), {
+      src: src.replace(RegExp(`(/${__VERSION__}/[^/]*|\\.js(\\?.*)?)?$`), `/${__VERSION__}/${chunk}.js`),
+      integrity,
+      crossOrigin: "",
+      nonce,
+      onload: resolve,
+      onerror(event: unknown) {
+        delete loading[chunk];
+        script.remove();
+        reject(event);
+      },
+    });
     document.head.append(script);
   }));
   return global.condevChunks?.[chunk] as Chunks[Name];

@@ -26,7 +26,6 @@ export interface Transport extends Sender {
 }
 
 export function createTransport(client: Client): Transport {
-  const url = addressOf(client);
   /** What is on its way: the bytes it takes of the keepalive budget (1 for none), undefined while it is being compressed. */
   const sending = new Map<Stored, number | undefined>();
   let outcomes: Record<string, OutcomeItem> = {};
@@ -76,6 +75,7 @@ export function createTransport(client: Client): Transport {
     const body = zipped || text;
     const keepalive = body.size < room();
     sending.set(envelope, keepalive ? body.size : 1);
+    const url = addressOf(client);
     let answer = Response.error();
     try {
       const signal = AbortSignal.timeout?.(TIMEOUT) as AbortSignal; // none in browsers of before 2022

@@ -161,6 +161,7 @@ export type DropReason =
   | "sample_rate"
   | "ignored"
   | "flood"
+  | "duplicate"
   | "queue_overflow"
   | "ratelimit_backoff"
   | "network_error"
@@ -347,7 +348,7 @@ export interface Page {
 export interface Session {
   readonly id: string;
   readonly started: number;
-  status: "ok" | "errored" | "crashed" | "exited";
+  status: "ok" | "errored" | "crashed";
   errors: number;
 }
 
@@ -383,6 +384,8 @@ export interface Client {
   readonly endpoint: string;
   /** Set by the replay chunk while it records; goes into events. */
   replayId: string | undefined;
+  /** Set by the idle chunk; goes into envelopes. */
+  timezone?: string | undefined;
   /** The span that is active; goes into events and `traceparent`. */
   activeSpan: ActiveSpan | undefined;
 

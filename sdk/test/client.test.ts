@@ -7,7 +7,7 @@ import { init } from "../src/errors-only";
 import { newId } from "../src/ids";
 import { startSpan } from "../src/tracing";
 import type { Client, EventItem, Hint, Integration } from "../src/types";
-import { DSN, KEY, leave, page, pass, Server } from "./world";
+import { chunks, DSN, KEY, leave, page, pass, Server, visibility } from "./world";
 
 let server: Server;
 
@@ -162,6 +162,21 @@ describe("an event", () => {
     expect(events()).toHaveLength(3);
   });
 
+  test("of an error that is thrown again is another one; what is captured again is counted", async () => {
+    const client = page();
+    const error = new Error("one object for all");
+    const thrown = (): string => client.captureException(error, { mechanism: "onerror", handled: false });
+    const first = thrown();
+    const second = thrown();
+    expect(second).not.toBe(first);
+    expect(client.captureException(error)).toBe(second); // as of an error page, of the same throw
+    const other = new Error("caught at two levels");
+    expect(client.captureException(other)).toBe(client.captureException(other));
+    await pass(6000);
+    expect(events().map(({ id }) => id)).toEqual([first, second, expect.any(String)]);
+    expect(outcomes()).toEqual([["duplicate", "error", 1]]);
+  });
+
   test("is seen by listeners before it is sent, who may add to it", async () => {
     const client = page();
     client.on("event", (event) => (event.replay_id = "r".repeat(32)));
@@ -268,6 +283,46 @@ describe("consent", () => {
     expect(events().map(({ exceptions, breadcrumbs }) => [exceptions?.[0]?.value, breadcrumbs])).toEqual([["after", []]]);
   });
 
+  test("reads and writes nothing that is kept before it is needed: that would hold the page up while it loads", async () => {
+    const used = vi.spyOn(globalThis, "localStorage", "get");
+    const client = page();
+    client.addBreadcrumb({ message: "early" });
+    expect(client.page.url).toBe("https://shop.example.com/cart?coupon=*"); // which requests ask for
+    expect(used).not.toHaveBeenCalled();
+    client.captureMessage("the first");
+    expect(used).toHaveBeenCalled();
+    await pass(1);
+    expect(server.sent[0]?.items.map(({ type, n }) => [type, n])).toEqual([["event", 2], ["page_view", 1]]);
+  });
+
+  test("that nothing needs tells its page view when the page has settled, or is left before that", async () => {
+    page();
+    await pass(6000);
+    expect(server.sent.map(({ header }) => header.has)).toEqual([["page_view"]]);
+    page();
+    visibility("hidden");
+    await pass(1);
+    expect(server.sent.filter(({ header }) => header.has.includes("page_view"))).toHaveLength(2);
+  });
+
+  test("disable() before anything was loaded forgets what earlier pages could not send", async () => {
+    server.answer = () => "down";
+    const first = page();
+    await pass(1000);
+    first.captureException(new Error("of the page before"));
+    await pass(1000);
+    first.flush = () => Promise.resolve(false);
+    vi.clearAllTimers(); // its process ends
+    chunks.failing = true;
+    page({ enabled: false }).disable();
+    await pass(1000);
+    chunks.failing = false;
+    server.answer = () => new Response("{}");
+    page();
+    await pass(10_000);
+    expect(events()).toEqual([]);
+  });
+
   test("disable() ends it, drops what was gathered, and forgets what was stored", async () => {
     const end = vi.fn();
     const client = page({}, [{ name: "mine", setup: () => end }]);
@@ -350,7 +405,7 @@ describe("page views", () => {
     client.on("leave", ({ id }) => seen.push(`leave ${id}`));
     client.on("pageview", ({ id }) => seen.push(`view ${id}`));
     const first = client.page.id;
-    expect(client.page).toMatchObject({ route: "/cart", sequence: 1 });
+    expect(client.page).toMatchObject({ route: "/cart", sequence: 0 });
     client.startPageView("https://shop.example.com/orders/1", "/orders/:id");
     expect(seen).toEqual([`leave ${first}`, `view ${client.page.id}`]);
     expect(client.page).toMatchObject({ sequence: 1, route: "/orders/:id" });
@@ -358,6 +413,7 @@ describe("page views", () => {
     client.captureMessage("here");
     await pass(10_000);
     expect(events()[0]).toMatchObject({ route: "/orders/:order", transaction: "/orders/:order", n: 2 });
+    expect(server.sent.map(({ header, items }) => [header.page_view.id === first, items.map(({ type, n }) => [type, n])])).toContainEqual([true, [["page_view", 1]]]);
   });
 
   test("are not told when the page does not want that", async () => {

@@ -171,6 +171,28 @@ test("a CSP violation says what was blocked by which directive, and where", () =
   ]);
 });
 
+test.each([
+  ["https://evil.example/pixel.png?t=1", "https://evil.example/pixel.png?t=1"],
+  ["data:image/png;base64,AAAA", "data"],
+])("what a policy blocked is its event alone, not the element's as well: %s", (src, blockedURI) => {
+  start(resources);
+  start(csp);
+  document.dispatchEvent(violation({ blockedURI, effectiveDirective: "img-src" }));
+  document.body.innerHTML = `<img class="e" src="${src}">`;
+  document.querySelector(".e")?.dispatchEvent(new Event("error"));
+  expect(client.events.map(({ kind }) => kind)).toEqual(["csp"]);
+  expect(client.crumbs).toHaveLength(1);
+});
+
+test("what a policy only reported did not fail because of it", () => {
+  start(resources);
+  start(csp);
+  document.dispatchEvent(violation({ blockedURI: "https://x.com/only-reported.png", disposition: "report" }));
+  document.body.innerHTML = `<img class="e" src="https://x.com/only-reported.png">`;
+  document.querySelector(".e")?.dispatchEvent(new Event("error"));
+  expect(client.events.map(({ kind }) => kind)).toEqual(["csp", "resource_error"]);
+});
+
 test("what a person's browser extension does is not the page's matter", () => {
   start(csp);
   document.dispatchEvent(violation({ sourceFile: "chrome-extension://abc/content.js" }));

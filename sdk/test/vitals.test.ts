@@ -186,10 +186,10 @@ describe("the page's work", () => {
 
   it("has the page's own marks and measures only when asked", () => {
     browser("mark", "measure");
-    watchWork(client)();
-    expect(observed.size).toBe(0);
+    startVitals(client)();
+    expect(observed.has("mark")).toBe(false);
     client = listening({ marks: ["shop.", /^cart/] });
-    stop = watchWork(client);
+    stop = startVitals(client);
     observed.get("measure")?.([{ name: "shop.search", duration: 12.34, startTime: 5 }, { name: "react-render", duration: 1 }]);
     observed.get("mark")?.([{ name: "cart-ready", duration: 0, startTime: 777 }]);
     expect(measured()).toMatchObject([
@@ -202,11 +202,11 @@ describe("the page's work", () => {
     let asked: ((now: number) => void) | undefined;
     vi.stubGlobal("requestAnimationFrame", (step: (now: number) => void) => ((asked = step), 1));
     vi.stubGlobal("cancelAnimationFrame", () => (asked = undefined));
-    browser();
-    watchWork(client)();
+    stop = startVitals(client);
     expect(asked).toBeUndefined();
+    stop();
     client = listening({ jank: true });
-    stop = watchWork(client);
+    stop = startVitals(client);
     const draw = (every: number, until: number): void => {
       for (let now = every; asked && now <= until; now += every) {
         const step = asked;
@@ -229,6 +229,7 @@ describe("the page's work", () => {
   it("ends with its observers", () => {
     browser("resource", "longtask");
     watchWork(client)();
+    startVitals(client)();
     expect(disconnected).toBe(2);
   });
 });

@@ -103,7 +103,10 @@ async def test_an_invitation_from_the_page_to_being_in(site: AccountApp, browser
         assert "Web shop" in (await guest.get("/projects")).text
         assert "Back office" not in (await guest.get("/projects")).text
     async with site.browser() as second:
-        assert (await second.get(path)).status_code == 404
+        used = await second.get(path)
+        assert used.status_code == 404
+        assert "ask whoever invited you" in used.text
+        assert 'href="/sign-in">Sign in</a>' in used.text
         await second.get("/sign-in")
         again = await second.post(path, {"password": PASSWORD, "repeated": PASSWORD})
         assert again.status_code == 404
@@ -118,6 +121,7 @@ async def test_a_reset_link_from_the_users_page(site: AccountApp, browser: Brows
         done = await theirs.submit(path, {"password": "a brand new one", "repeated": "a brand new one"})
         assert done.headers["location"] == "/sign-in?done=reset"
         assert (await theirs.sign_in("viewer@example.com", "a brand new one")).headers["location"] == "/"
+        assert 'href="/forgot-password">Ask for a new link</a>' in (await theirs.get(path)).text
 
 
 async def test_a_second_factor_from_the_page_to_signing_in_with_it(
@@ -159,9 +163,11 @@ async def test_a_code_without_a_password_before_it_leads_back(browser: Browser) 
 
 async def test_a_token_is_shown_once(browser: Browser) -> None:
     await browser.sign_in("member@example.com")
-    made = await browser.submit("/account/tokens", {"name": "Deploy", "scopes": ["issues:read"], "days": "30"})
+    made = await browser.submit("/account/tokens", {"name": "Deploy", "scopes": ["projects:read"], "days": "30"})
     token = re.search(r"cdm_[\w-]{43}", made.text)
     assert token is not None
+    call = f'curl -H "Authorization: Bearer {token[0]}" "{SITE}/api/v1/projects"'
+    assert call in unescape(made.text)
     listed = await browser.get("/account/tokens")
     assert token[0] not in listed.text
     assert token[0][:12] in listed.text

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from appliance.ingest.http import MAX_HEAD_BYTES, BoundedHttpProtocol
+from appliance.ingest.http import MAX_HEAD_BYTES, MAX_JOINED, BoundedHttpProtocol, JoiningTransport
 
 
 @pytest.fixture
@@ -98,3 +98,56 @@ async def test_a_kept_connection_is_not_ended_by_the_body_before(address):
     writer.write(b"GET /ab HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert b"HTTP/1.1 200" in await read_until_closed(reader)
     writer.close()
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes what it is told to send."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.1", 5)})
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+
+
+async def test_an_answer_leaves_in_one_piece() -> None:
+    wire = Wire()
+    transport = JoiningTransport(wire, asyncio.get_running_loop())
+    transport.write(HEAD)
+    transport.write(b"ok")
+    transport.write(HEAD)  # of a second request on the connection
+    transport.write(b"")
+    transport.write(b"more of a stream")
+    assert wire.sent == [HEAD + b"ok", HEAD, b"more of a stream"]
+    await asyncio.sleep(0.01)
+    assert len(wire.sent) == 3
+    assert transport.get_extra_info("peername") == ("192.0.2.1", 5)
+
+
+async def test_a_head_that_nothing_follows_goes_out_by_itself() -> None:
+    wire = Wire()
+    transport = JoiningTransport(wire, asyncio.get_running_loop())
+    transport.write(HEAD)
+    assert wire.sent == []
+    await asyncio.sleep(0.01)
+    assert wire.sent == [HEAD]
+    transport.write(HEAD)
+    transport.close()
+    assert (wire.sent, wire.closed) == ([HEAD, HEAD], True)
+
+
+async def test_large_bodies_are_not_copied_behind_their_heads() -> None:
+    wire, body = Wire(), b"x" * (MAX_JOINED + 1)
+    transport = JoiningTransport(wire, asyncio.get_running_loop())
+    transport.write(HEAD)
+    transport.write(body)
+    transport.write(b"rest")
+    assert wire.sent == [HEAD, body, b"rest"]

@@ -279,6 +279,31 @@ async def test_an_issue_whose_events_were_dropped_says_so(
         await issues.event(MEMBER, "latest", issue_id=changes[0].issue_id)
 
 
+async def test_a_page_has_the_issue_an_event_and_the_overview_as_each_alone(
+    issues: IssueService, happen: Happen, event_row: MakeRow
+) -> None:
+    rows = [event_row(1), event_row(2), event_row(1)]
+    issue_id = (await happen(*rows))[0].issue_id
+    look = await issues.look(MEMBER, issue_id, "latest")
+    assert look.detail == await issues.issue(MEMBER, issue_id)
+    assert look.event == await issues.event(MEMBER, "latest", issue_id=issue_id)
+    assert look.overview == await issues.overview(MEMBER, issue_id)
+    with pytest.raises(IssueNotFoundError):
+        await issues.look(MEMBER, issue_id, rows[1].event_id)
+
+
+async def test_a_page_without_kept_events_and_with_a_busy_store_shows_the_rest(
+    issues: IssueService, record: Happen, event_row: MakeRow, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> list[Any]:
+        raise StoreUnavailableError("the event store does not answer")
+
+    issue_id = (await record([event_row(1)]))[0].issue_id
+    monkeypatch.setattr(store, "histogram", unavailable)
+    look = await issues.look(MEMBER, issue_id, "latest")
+    assert (look.detail.issue.id, look.event, look.overview) == (issue_id, None, None)
+
+
 # ── who may ──
 
 
@@ -291,6 +316,7 @@ async def test_what_belongs_to_another_project_is_not_found(
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: issues.issue(STRANGER, issue_id),
         lambda: issues.overview(STRANGER, issue_id),
+        lambda: issues.look(STRANGER, issue_id, "latest"),
         lambda: issues.events(STRANGER, issue_id, Page()),
         lambda: issues.event(STRANGER, row.event_id),
         lambda: issues.event(STRANGER, "latest", issue_id=issue_id),

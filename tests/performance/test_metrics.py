@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.hookspecs import MetricSummary
+from appliance.hookspecs import EventFilter, MetricSummary
 from appliance.performance.metrics import VITALS, described, in_words, limit_in_words, rating, tone
+from appliance.performance.service import HOUR, Span, _before, whole_hours  # pyright: ignore[reportPrivateUsage]
 from appliance.performance.views import compared
 from appliance.web.formats import THIN
 
@@ -57,3 +58,14 @@ def test_a_period_is_compared_with_the_one_before() -> None:
     assert compared(lcp, summary(2_010), summary(2_000)) == ("as in the period before", "")
     assert compared(lcp, summary(3_000, 5), summary(2_000)) == ("", "")
     assert compared(lcp, None, summary(2_000)) == compared(lcp, summary(2_000), None) == ("", "")
+
+
+def test_a_period_in_hours_begins_with_an_hour_and_so_does_the_one_before() -> None:
+    noon = 1_800_000_000_000_000 // HOUR * HOUR
+    now = noon + 40 * 60_000_000
+    start = whole_hours(now - 24 * HOUR, HOUR)
+    assert start == noon - 24 * HOUR
+    before = _before(EventFilter(project_ids=(1,), start=start), Span(end=now, bucket=HOUR))
+    assert (before.start, before.end) == (noon - 49 * HOUR, start)
+    minutes = 2 * 60_000_000  # the bars of the last hour
+    assert whole_hours(now - HOUR, minutes) == now - HOUR

@@ -41,8 +41,8 @@ def test_snippets_carry_the_dsn_as_a_literal() -> None:
     assert texts[0] == f'<script src="https://m.example.com/sdk.js"\n  {dsn} defer></script>'
     pinned, bundled = (text for _, text in own.instead)
     assert pinned == (
-        '<script src="https://m.example.com/sdk/1.2.0-ab/sdk.js"\n  integrity="sha384-abc"\n  crossorigin="anonymous" '
-        f"{dsn} defer></script>"
+        '<script src="https://m.example.com/sdk/1.2.0-ab/sdk.js"\n  integrity="sha384-abc"\n  crossorigin="anonymous"\n'
+        f"  {dsn} defer></script>"
     )
     assert f'dsn: "https://m.example.com/v2/{KEY}"' in bundled
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,6 +123,9 @@ async def test_from_creating_to_the_first_event(browser: Browser, sqlite: Databa
         row.event_count = 1
     part = await browser.get("/projects/web-shop/waiting", **{"HX-Request": "true"})
     assert "It works." in part.text
+    keys = (await browser.get("/projects/web-shop/keys")).text
+    for address in ("/v2/", "/tracking/"):  # of our SDK, and of the earlier one
+        assert re.search(rf"<code data-copied>http://127\.0\.0\.1:8000{address}[0-9a-f]{{32}}</code>", keys)
     assert "hx-get" not in part.text  # it stops asking
     assert "<html" not in part.text
 

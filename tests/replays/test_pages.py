@@ -87,6 +87,12 @@ def test_the_list_has_time_length_pages_errors_browser_and_release(site: Site) -
     assert f"{site.base}/{REPLAY}" in site.get(f"{site.base}?release=shop@1").text
 
 
+def test_the_api_filters_by_browser_as_the_page_does(site: Site) -> None:
+    path = f"/api/v1/projects/{site.owner.project_id}/replays?browser="
+    found = {name: site.appliance.get(path + name, site.owner.token)["items"] for name in ("Firefox", "Chrome")}
+    assert {name: len(items) for name, items in found.items()} == {"Firefox": 1, "Chrome": 0}
+
+
 def test_another_project_has_none(site: Site) -> None:
     assert "No replays in this period" in site.get("/projects/other/replays").text
     for path in ("", "/segments/0"):

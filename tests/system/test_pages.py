@@ -107,6 +107,7 @@ async def test_members_and_viewers_see_nothing_of_it(busy, path, role):
         answer = await browser.get(path)
     assert answer.status_code == 403
     assert "alert(1)" not in answer.text
+    assert "Create a project" not in answer.text  # which projects they are in was not asked
 
 
 async def test_strangers_are_sent_to_sign_in(busy):

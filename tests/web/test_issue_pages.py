@@ -62,7 +62,12 @@ def test_nonsense_in_the_address_is_not_an_error(client: TestClient[Any], query:
 
 
 def test_a_project_that_one_does_not_see_is_not_found(client: TestClient[Any]) -> None:
-    assert client.get("/issues?project=secret").status_code == 404
+    answer = client.get("/issues?project=secret")
+    assert answer.status_code == 404
+    assert "There is no project secret, or you are not a member of it." in answer.text
+    nowhere = client.get("/nowhere").text
+    assert "the address is mistyped" in nowhere
+    assert "Not Found" not in nowhere
 
 
 def test_paging_goes_on_without_scripts_and_with_htmx_as_rows_alone(
@@ -105,6 +110,34 @@ def test_an_empty_list_teaches_the_next_step(shell: Shell | None, count: int, wo
         text = client.get("/issues").text
     assert words in text
     assert 'class="btn main"' in text
+
+
+def test_a_title_is_clipped_at_its_own_end_whichever_way_it_reads(client: TestClient[Any]) -> None:
+    assert re.search(r'<span class="clip" title="[^"]+" dir="auto">', client.get("/issues").text)
+    assert re.search(r'<h1 class="issue-title" title="[^"]+" dir="auto">', client.get("/issues/1").text)
+
+
+def test_a_project_that_waits_leads_to_its_snippet(clock: FakeClock) -> None:
+    with TestClient(dashboard(OWNER, MadeUpIssues(clock.now(), count=0), clock=clock)) as client:
+        text = client.get("/issues?project=shop-web").text
+    assert re.search(r'href="/projects/shop-web/connect"[^>]*>Show the snippet<', text)
+
+
+def test_a_state_that_no_issue_has_says_what_leads_to_it(clock: FakeClock) -> None:
+    with TestClient(dashboard(OWNER, MadeUpIssues(clock.now(), count=1), clock=clock)) as client:
+        assert "the issue comes back by itself" in client.get("/issues?q=is:resolved").text
+        assert "for good, until a day" in client.get("/issues?q=is:ignored").text
+
+
+def test_the_values_of_a_menu_are_a_page_of_links_without_scripts(client: TestClient[Any]) -> None:
+    text = client.get("/issues/values/browser").text
+    assert re.search(r'class="body values-page">\s*<a class="item"', text)
+    assert "values-page" not in client.get("/issues/values/browser", headers={"HX-Request": "true"}).text
+
+
+def test_when_an_event_was_received_stands_in_the_viewers_zone(client: TestClient[Any]) -> None:
+    received = client.get("/issues/1").text.partition("<dt>Received</dt>")[2]
+    assert re.match(r"<dd><time datetime=\"[^\"]+Z\" [^>]*data-exact>", received)
 
 
 def test_bulk_actions_work_as_a_plain_form_and_with_htmx(client: TestClient[Any], issues: MadeUpIssues) -> None:

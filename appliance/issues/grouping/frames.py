@@ -247,8 +247,10 @@ class FrameReading(Struct, frozen=True, gc=False):
 
 def read_frame(frame: Frame) -> FrameReading:
     """Everything about a frame that grouping needs, kept for the next event that has it."""
-    minified = frame.colno is not None and frame.colno > MINIFIED_COLUMN
-    return _read(frame.function, frame.filename, frame.abs_path, frame.module, minified)
+    column = frame.colno
+    return _read(
+        frame.function, frame.filename, frame.abs_path, frame.module, column is not None and column > MINIFIED_COLUMN
+    )
 
 
 @lru_cache(CACHE)

@@ -154,9 +154,10 @@ def _frames(frames: Sequence[Frame]) -> tuple[list[GroupingPart], list[GroupingP
             continue
         thrower = thrower or reading
         part = reading.part
-        if not part.value or part.value in seen:
+        value = part.value
+        if not value or value in seen:
             continue
-        seen.add(part.value)
+        seen.add(value)
         if reading.function:
             named.append(part)
             if len(named) == MAX_FRAMES:

@@ -10,6 +10,6 @@ export const clicks: Integration = {
     const onClick = (event: Event): void => {
       client.addBreadcrumb({ category: "click", message: selectorOf(event.composedPath()[0]) });
     };
-    return listen(document, "click", client.guard(onClick));
+    return listen(window, "click", client.guard(onClick));
   },
 };

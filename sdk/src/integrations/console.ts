@@ -3,8 +3,8 @@ import { all, patch, wants } from "../patch";
 import { brief } from "../selector";
 import type { Integration } from "../types";
 
-const LEVELS = { debug: "debug", log: "info", info: "info", warn: "warning", error: "error" } as const;
-type Method = keyof typeof LEVELS;
+const METHODS = ["debug", "log", "info", "warn", "error"] as const;
+type Method = (typeof METHODS)[number];
 const MAX_TEXT = 300; // characters; what is logged may be a whole state tree
 
 export const consoleCalls: Integration = {
@@ -16,7 +16,7 @@ export const consoleCalls: Integration = {
     let busy = false; // a hook of the page's may log while its log is being captured
 
     const capture = client.guard((method: Method, args: unknown[]) => {
-      const level = LEVELS[method];
+      const level = method === "warn" ? "warning" : method === "log" ? "info" : method;
       const message = args.slice(0, 5).map(textOf).join(" ").slice(0, MAX_TEXT);
       if (wanted.includes(method)) {
         const error = args.find((one) => one instanceof Error);
@@ -25,7 +25,7 @@ export const consoleCalls: Integration = {
       }
       if (trail) client.addBreadcrumb({ category: "console", level, message });
     });
-    const methods = (Object.keys(LEVELS) as Method[]).filter((method) => trail || wanted.includes(method));
+    const methods = METHODS.filter((method) => trail || wanted.includes(method));
     return all(
       ...methods.map((method) =>
         patch(client, console, method, (args) => {

@@ -4,6 +4,11 @@ import { isOwn } from "../patterns";
 import type { Integration } from "../types";
 import { cleanUrl } from "../urls";
 
+const KEPT = 100;
+
+/** What was not loaded because of it: the element's own error says no more. Of a data: address it says the scheme alone. */
+export const blocked = new Set<string>();
+
 export const csp: Integration = {
   name: "csp",
   setup(client) {
@@ -13,6 +18,7 @@ export const csp: Integration = {
       const sourceFile = cleanUrl(event.sourceFile || "");
       // A person's own, or ours: not the page's.
       if (/^[\w-]+-extension/.test(sourceFile || blockedURI) || isOwn(client, event.blockedURI)) return;
+      if (/^e/.test(disposition) && blocked.size < KEPT) blocked.add(blockedURI); // enforced, not only reported
       client.captureEvent({
         kind: "csp",
         level: "warning",
@@ -20,6 +26,6 @@ export const csp: Integration = {
         contexts: { csp: { blockedURI, effectiveDirective, disposition, sourceFile, lineNumber, sample } },
       });
     };
-    return listen(document, "securitypolicyviolation", client.guard(onViolation));
+    return listen(window, "securitypolicyviolation", client.guard(onViolation));
   },
 };

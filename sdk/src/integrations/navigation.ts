@@ -19,13 +19,12 @@ export const navigation: Integration = {
       if (wants(breadcrumbs, "navigation")) client.addBreadcrumb({ category: "navigation", message: cleanUrl(last), data: { from: cleanUrl(before) } });
       if (pageOf(last) !== pageOf(before)) begin();
     });
-    // From the back/forward cache: seen again.
-    const returned = client.guard((event: PageTransitionEvent) => event.persisted && begin());
 
     const { navigation } = window as { navigation?: EventTarget };
     const after = (): typeof changed => changed;
     return all(
-      listen(window, "pageshow", returned),
+      // From the back/forward cache: seen again.
+      listen(window, "pageshow", client.guard((event: PageTransitionEvent) => event.persisted && begin())),
       ...(navigation
         ? [listen(navigation, "currententrychange", changed)]
         : [

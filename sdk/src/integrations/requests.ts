@@ -50,7 +50,7 @@ function watcher(client: Client): Begin {
           const { stack } = Object(problem) as Error;
           const type = why ? "NetworkError" : "HttpError";
           const thrown = { type, value: `${message} ${why || `answered ${status}`}`, stack: cleanStack(stack), mechanism: kind, handled: true } as Exception;
-          client.captureEvent({ exceptions: [thrown], request }, { originalException: problem });
+          client.captureEvent({ exceptions: [thrown], request }, { originalException: problem, mechanism: kind });
         }
         if (wants(breadcrumbs, "requests")) {
           client.addBreadcrumb({ category: kind, level: (why ? aborted : status < 400) ? "info" : "warning", message, data: { status: why || status, ms } });

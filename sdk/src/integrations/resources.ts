@@ -4,6 +4,7 @@ import { isOwn } from "../patterns";
 import { selectorOf } from "../selector";
 import type { Integration } from "../types";
 import { cleanUrl } from "../urls";
+import { blocked } from "./csp";
 
 interface Loading extends HTMLElement {
   currentSrc?: string;
@@ -23,10 +24,12 @@ export const resources: Integration = {
       const url = cleanUrl(address);
       const message = `Failed to load ${tag}: ${url}`;
       const level = /script|link/.test(tag) ? "error" : "warning";
-      client.captureEvent(
-        { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
-        { element },
-      );
+      if (!blocked.has(url.replace(/^data:.*/, "data"))) {
+        client.captureEvent(
+          { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
+          { element },
+        );
+      }
       client.addBreadcrumb({ category: "resource", level, message });
     };
     return listen(window, "error", client.guard(onError));

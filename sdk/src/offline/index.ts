@@ -86,6 +86,7 @@ export function keepFor(client: Client, sender: Sender, noReplays: () => void): 
       if (most(envelope) === "outcome") continue;
       size -= envelope.body.length;
       sender.forget(envelope);
+      queue?.release(envelope.id);
       if (!onDisk.get(envelope.id)) lose(envelope, limitedUntil(envelope) > client.now() ? "ratelimit_backoff" : "queue_overflow");
     }
   };
@@ -109,7 +110,9 @@ export function keepFor(client: Client, sender: Sender, noReplays: () => void): 
     const { id } = envelope;
     onDisk.set(id, true);
     drained = id;
+    queue?.hold(id);
     const done = await sender.post(envelope);
+    queue?.release(id);
     drained = "";
     const reason = evictions.get(id);
     if (!done && reason) lose(envelope, reason);
@@ -127,6 +130,7 @@ export function keepFor(client: Client, sender: Sender, noReplays: () => void): 
   const beacon = (envelope: Stored): boolean => {
     if ("keepalive" in Request.prototype || !navigator.sendBeacon(addressOf(client), new Blob([envelope.body], { type: TYPE }))) return false;
     sender.forget(envelope);
+    queue?.release(envelope.id);
     return true;
   };
 

@@ -12,6 +12,9 @@ export interface Queue {
   /** False when there is nowhere to put it. */
   put(stored: Stored): Promise<boolean>;
   delete(id: string): Promise<void>;
+  /** While this tab tries to send it, no other one takes it out. */
+  hold(id: string): void;
+  release(id: string): void;
   /** Calls `send` for each stored envelope, oldest first, while no other tab does; a false ends the round. */
   drain(send: (stored: Stored) => Promise<boolean>): Promise<void>;
   clear(): Promise<void>;
@@ -21,9 +24,25 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
   const name = `condev:${endpoint}`;
   let database: IDBDatabase | undefined;
   // At once: while a page goes away there is no time for it.
-  const opening = open(name).then((opened) => (database = opened));
+  let opening = open(name, () => {
+    database?.close();
+    opening = Promise.resolve((database = undefined));
+  });
+  void opening.then((opened) => (database = opened));
   let size = 0; // as far as this tab knows
   let turn: Promise<void> | undefined;
+  const locks = navigator.locks as LockManager | undefined;
+  const held = new Map<string, () => void>();
+
+  const hold = (id: string): void => {
+    if (held.has(id)) return;
+    const released = new Promise<void>((release) => held.set(id, release));
+    void locks?.request(id, () => released);
+  };
+  const release = (id: string): void => {
+    held.get(id)?.();
+    held.delete(id);
+  };
 
   /** Resolves when it is on disk; undefined when there is none. */
   const change = async <T>(work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> => {
@@ -43,18 +62,21 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
   async function look(): Promise<Stored[]> {
     const out: [Stored, DropReason][] = [];
     const kept: Stored[] = [];
+    // What another tab is trying to send may yet arrive: that tab tells of it.
+    const live = (await locks?.query?.())?.held?.map((lock) => lock.name);
     await change((store) => {
       const all = store.getAll() as IDBRequest<Stored[]>;
       all.onsuccess = () => {
         size = all.result.reduce((sum, { body }) => sum + body.length, 0);
         for (const stored of all.result.sort((a, b) => worth(a) - worth(b) || a.at - b.at)) {
           const reason = Date.now() - stored.at > maxAge ? "too_old" : size > maxBytes ? "queue_overflow" : "";
-          if (!reason) {
+          if (!reason || (live?.includes(stored.id) && !held.has(stored.id))) {
             kept.push(stored);
             continue;
           }
           size -= stored.body.length;
           store.delete(stored.id);
+          release(stored.id);
           out.push([stored, reason]);
         }
       };
@@ -69,17 +91,20 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
   };
 
   return {
+    hold,
+    release,
     async put(stored) {
+      hold(stored.id);
       const key = await change((store) => store.put(stored)).catch(() => undefined); // the disk is full, or the user cleared it
       size += stored.body.length;
       if (size > maxBytes) await look();
       return key !== undefined;
     },
     async delete(id) {
+      release(id);
       await change((store) => store.delete(id));
     },
     drain(send) {
-      const locks = navigator.locks as LockManager | undefined;
       // A tab that waits for its turn goes on where one that was closed stopped.
       turn ||= (locks ? locks.request(name, () => round(send)) : round(send)).finally(() => (turn = undefined));
       return turn;
@@ -93,14 +118,18 @@ export function openQueue(endpoint: string, { maxBytes = MAX_BYTES, maxAge = MAX
 /** Errors, and what tells of drops, which is small, stay the longest. */
 const worth = ({ numbers }: Stored): number => ("event" in numbers ? 2 : "outcome" in numbers ? 1 : 0);
 
-function open(name: string): Promise<IDBDatabase | undefined> {
+/** `taken` when another tab wants to delete it, since consent was taken back: it waits until all have closed it. */
+function open(name: string, taken: () => void): Promise<IDBDatabase | undefined> {
   return new Promise((resolve) => {
     const none = (): void => resolve(undefined);
     try {
       const request = indexedDB.open(name, 1);
       request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id" });
       request.onerror = request.onblocked = none;
-      request.onsuccess = () => resolve(request.result);
+      request.onsuccess = () => {
+        request.result.onversionchange = taken;
+        resolve(request.result);
+      };
     } catch {
       none(); // there is no IndexedDB, or it is forbidden here
     }

@@ -3,15 +3,17 @@
  * load, the frames are counted. Between these windows nothing runs, and a hidden page draws no frames to count.
  */
 import { all, listen } from "../patch";
-import type { Cleanup, Client } from "../types";
-import type { Report } from "./work";
+import type { Cleanup, Client, Data } from "../types";
+import { rounded } from "./words";
 
 const WINDOW_MS = 1000;
 const LOW_FPS = 40; // half the speed of the usual screen is low; a little less than all of it is not
 const JANK_MS = 100; // a stop that a person notices
 const CAUSES = ["scroll", "pointerdown", "keydown", "wheel"];
 
-export function watchFrames(client: Client, report: Report): Cleanup {
+export function watchFrames(client: Client): Cleanup {
+  const report = (metric: string, value: number, unit: string, attributes: Data): void =>
+    client.capture({ type: "measurement", metric, value: rounded(value), unit, attributes });
   let frame = 0; // the one that is asked for
   let started = 0;
   let before = 0;
@@ -48,8 +50,8 @@ export function watchFrames(client: Client, report: Report): Cleanup {
   const deliver = (): void => {
     cancelAnimationFrame(frame);
     frame = 0;
-    if (slow) report("low_fps", lowest, { windows, slow, threshold: LOW_FPS }, "", "fps");
-    if (janks) report("jank", longest, { windows, count: janks, threshold: JANK_MS });
+    if (slow) report("low_fps", lowest, "fps", { windows, slow, threshold: LOW_FPS });
+    if (janks) report("jank", longest, "millisecond", { windows, count: janks, threshold: JANK_MS });
     windows = slow = janks = longest = 0;
     lowest = Infinity;
   };

@@ -7,7 +7,9 @@
  */
 import { type MetricWithAttribution, onCLS, onFCP, onINP, onLCP, onTTFB } from "web-vitals/attribution";
 import { all } from "../patch";
-import type { Cleanup, Client, Data, Measurement, Page } from "../types";
+import type { Cleanup, Client, Data, Measurement, Page, PerformanceOptions } from "../types";
+import { watchFrames } from "./frames";
+import { watchMarks } from "./marks";
 import { address, rounded } from "./words";
 
 const SETTLED_MS = 10_000; // a tab that the system kills later has said this much
@@ -76,7 +78,10 @@ export function startVitals(client: Client): Cleanup {
     onINP(listen, options);
   }
   const timer = setTimeout(client.guard(deliver), SETTLED_MS);
+  const options = Object(client.options.performance) as PerformanceOptions;
   return all(
+    ...watchMarks(client, options),
+    options.jank ? watchFrames(client) : () => {},
     client.on("leave", deliver),
     client.on("hide", deliver),
     client.on("pageview", (next) => {

@@ -1,39 +1,28 @@
 /**
- * What the browser tells of the page's work beside the web vitals: its loading, long animation frames (or long tasks),
- * slow resources, and the page's own marks and measures. Bounded: frames go out as one figure, the rest up to a number.
+ * What the browser tells of the page's work beside the web vitals: its loading, long animation frames (or long tasks)
+ * and slow resources. Bounded: frames go out as one figure, resources up to a number.
  */
 import { all } from "../patch";
-import { matches } from "../patterns";
 import type { Cleanup, Client, Data } from "../types";
-import { watchFrames } from "./frames";
+import { observe } from "./observe";
 import { address, rounded } from "./words";
 
 const SLOW_RESOURCE_MS = 2000;
-const MAX_SINGLE = 30; // resources and marks that a page view reports one by one
+const MAX_RESOURCES = 30; // that a page view reports
 const TOLERABLE_MS = 50; // of a long task nobody feels the first 50 ms
 const LOAF = "long-animation-frame";
 
 type Work = PerformanceEntry & Partial<PerformanceLongAnimationFrameTiming>;
-export type Report = (metric: string, value: number, attributes: Data, element?: string, unit?: string) => void;
+type Report = (metric: string, value: number, attributes: Data, element?: string) => void;
 
 export function watchWork(client: Client): Cleanup {
   const { performance: option } = client.options;
-  const { longTasks = true, slowResource = SLOW_RESOURCE_MS, marks, jank } = typeof option === "object" ? option : {};
+  const { longTasks = true, slowResource = SLOW_RESOURCE_MS } = typeof option === "object" ? option : {};
   const known = PerformanceObserver.supportedEntryTypes;
   const off: Cleanup[] = [];
-  let singles = 0;
 
-  const report: Report = (metric, value, attributes, element, unit = "millisecond") =>
-    client.capture({ type: "measurement", metric, value: rounded(value), unit, attributes, ...(element && { element }) });
-  const single: Report = (...item) => {
-    if (singles++ < MAX_SINGLE) report(...item);
-  };
-  const observe = (type: string, each: (entry: PerformanceEntry) => void): void => {
-    if (!known.includes(type)) return;
-    const observer = new PerformanceObserver(client.guard((list: PerformanceObserverEntryList) => list.getEntries().forEach(each)));
-    observer.observe({ type, buffered: true });
-    off.push(() => observer.disconnect());
-  };
+  const report: Report = (metric, value, attributes, element) =>
+    client.capture({ type: "measurement", metric, value: rounded(value), unit: "millisecond", attributes, ...(element && { element }) });
 
   const [entry] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
   if (entry?.loadEventEnd) {
@@ -51,12 +40,13 @@ export function watchWork(client: Client): Cleanup {
     let count = 0;
     let total = 0;
     let blocking = 0;
-    observe(loaf ? LOAF : "longtask", (entry: Work) => {
+    const each = (entry: Work): void => {
       count += 1;
       total += entry.duration;
       blocking += entry.blockingDuration ?? entry.duration - TOLERABLE_MS;
       if (!longest || entry.duration > longest.duration) longest = entry;
-    });
+    };
+    off.push(observe(client, loaf ? LOAF : "longtask", each));
     const deliver = (): void => {
       if (!longest) return;
       const [script] = [...(longest.scripts ?? [])].sort((a, b) => b.duration - a.duration);
@@ -69,23 +59,16 @@ export function watchWork(client: Client): Cleanup {
     off.push(client.on("leave", deliver), client.on("hide", deliver));
   }
   if (slowResource) {
-    observe("resource", (entry) => {
-      const { name, duration, initiatorType, transferSize, responseStatus } = entry as PerformanceResourceTiming;
-      // What scripts ask for is the requests integration's.
-      if (duration < slowResource || /^(fetch|xml|beacon)/.test(initiatorType)) return;
-      single("resource_slow", duration, { kind: initiatorType, bytes: transferSize, status: responseStatus }, address(name));
-    });
+    let count = 0;
+    off.push(
+      client.on("pageview", () => (count = 0)),
+      observe(client, "resource", (entry) => {
+        const { name, duration, initiatorType, transferSize, responseStatus } = entry as PerformanceResourceTiming;
+        // What scripts ask for is the requests integration's.
+        if (duration < slowResource || /^(fetch|xml|beacon)/.test(initiatorType) || count++ >= MAX_RESOURCES) return;
+        report("resource_slow", duration, { kind: initiatorType, bytes: transferSize, status: responseStatus }, address(name));
+      }),
+    );
   }
-  if (marks) {
-    for (const kind of ["mark", "measure"]) {
-      observe(kind, ({ name, duration, startTime }) => {
-        if (marks === true || matches(name, marks)) single(name.slice(0, 100), kind === "mark" ? startTime : duration, { kind });
-      });
-    }
-  }
-  if (jank) off.push(watchFrames(client, report));
-  return all(
-    ...off,
-    client.on("pageview", () => (singles = 0)),
-  );
+  return all(...off);
 }

@@ -19,12 +19,13 @@ OPEN = gate(KEYS.words, KEYS.whole)
 # Words, and what stands around them: blanks of all kinds, punctuation of keys, letters and digits of other scripts.
 fragments = st.sampled_from(
     [
-        *KEYS.words, *sorted(KEYS.whole), "apİkey", "API-KEY", "To\u212aen", "pass_-.word", "straße", "STRASSE", "x" * 81,
-        "=", ":", '"', "'", "\\", "\\\"", " ", "\t", "\n", "\v", "\x1c", "\x85", "\xa0", "\u3000", "\u2028", "\x00", ".",
-        "-", "_", "[", "]", "$", "%", "?", "&", "/", "@", "a", "Z", "7", "é", "中", "٣", "²", "\u0307", "，",
-        "eyJ", "AKIA", "ASIA", "AIza", "ghp_", "github_pat_", "sk_live_", "sk_test_", "npm_", "hf_", "-----BEGIN", "xoxb-",
-        "glpat-", "sk-", "Bearer ", "Basic ", "abcdefghij", "ABCDEFGHIJKL", "0123456789", "4111 1111 1111 1111",
-        "4111111111111", "a@b.example", "://u:p@host/", "key", "value",
+        *KEYS.words, *sorted(KEYS.whole), "apİkey", "API-KEY", "To\u212aen", "pass_-.word", "straße", "STRASSE",
+        "x" * 81,
+        "=", ":", '"', "'", "\\", "\\\"", " ", "\t", "\n", "\v", "\x1c", "\x85", "\xa0", "\u3000", "\u2028", "\x00",
+        ".", "-", "_", "[", "]", "$", "%", "?", "&", "/", "@", "a", "Z", "7", "é", "中", "٣", "²", "\u0307", "，",
+        "eyJ", "AKIA", "ASIA", "AIza", "ghp_", "github_pat_", "sk_live_", "sk_test_", "npm_", "hf_", "-----BEGIN",
+        "xoxb-", "glpat-", "sk-", "Bearer ", "Basic ", "abcdefghij", "ABCDEFGHIJKL", "0123456789",
+        "4111 1111 1111 1111", "4111111111111", "a@b.example", "://u:p@host/", "key", "value",
     ]
 )  # fmt: skip
 

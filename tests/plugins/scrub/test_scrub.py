@@ -28,7 +28,7 @@ from appliance.model import (
 )
 from appliance.testing.processors import ProcessorConformance
 from condev_plugins.scrub import ScrubConfig, ScrubProcessor
-from condev_plugins.scrub.keys import Judgement, Keys
+from condev_plugins.scrub.keys import MAX_KEY, Judgement, Keys
 from condev_plugins.scrub.values import FILTERED, is_card
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
@@ -264,6 +264,12 @@ def test_source_lines_keep_their_code() -> None:
 def test_a_key_that_holds_an_address_is_renamed() -> None:
     found = scrubbed(event(extra={"cart of ann@example.com": 1, "other": 2}))
     assert found.extra == {"other": 2, "cart of [email]": 1}
+
+
+def test_no_key_stays_longer_than_is_looked_at() -> None:
+    found = scrubbed(event(extra={"k" * 60_000: "a"}, contexts={"state": {"deep": [{"é" * 600: 1}]}}))
+    assert list(found.extra) == ["k" * MAX_KEY]
+    assert found.contexts == {"state": {"deep": [{"é" * MAX_KEY: 1}]}}
 
 
 def test_other_items_are_cleaned_too() -> None:

@@ -99,3 +99,5 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 document.addEventListener("htmx:load", (event) => prepare(event.target.parentElement ?? document));
 prepare(document);
+// A form that comes back says beside a field what is wrong with it: begin there.
+document.querySelector('[aria-invalid="true"]')?.focus();

@@ -81,13 +81,15 @@ function setup(client: Client): () => void {
     if (list.push(item) > KEPT) list.shift();
     begin("error");
   };
-  const loaded = (): void => begin("load");
+  const loaded = (): void => {
+    begin("load");
+    observer.observe(document, { childList: true, subtree: true }); // not before: while a page is read, much of it changes
+  };
   const observer = new MutationObserver(
     client.guard((records: MutationRecord[]) => {
       if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
     }),
   );
-  observer.observe(document, { childList: true, subtree: true });
   if (document.readyState === "complete") loaded();
   check = client.guard(() => {
     const seen = look(options);
@@ -99,7 +101,7 @@ function setup(client: Client): () => void {
     client.on("event", ({ id, kind, exceptions, contexts, message }) => {
       const { type, value } = exceptions?.at(-1) || {};
       if (kind === "error") keep(errors, { id, type, value });
-      if (kind === "resource_error") keep(failed, contexts?.["resource"] || { url: message });
+      if (/^(res|csp)/.test(kind)) keep(failed, contexts?.["resource"] || { url: message });
     }),
     client.on("leave", left),
     client.on("hide", left),
