@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import statistics
 import sys
 from collections.abc import Iterator
@@ -53,24 +54,50 @@ def of_sdk(url: str) -> bool:
 
 
 def start(browser: Browser, server: PageServer, loads: int) -> dict[str, Any]:
-    """Main-thread time that the SDK's scripts take from navigation until the page has settled, over several loads."""
-    runs = [_one_start(browser, server) for _ in range(loads)]
-    plain = [_one_start(browser, server, sdk=False) for _ in range(max(3, loads // 3))]
+    """Main-thread time of the start, with the main thread slowed down and as it is: the latter varies less."""
+    slowed = _starts(browser, server, loads, THROTTLE)
+    return {**slowed, "not_throttled": _starts(browser, server, loads, 1)}
+
+
+def _starts(browser: Browser, server: PageServer, loads: int, rate: int) -> dict[str, Any]:
+    """Over several loads of the page with the SDK, and of the same without it between them.
+
+    `init_ms` is all of evaluating sdk.js. Whatever script comes first on a page also pays for what the browser makes at
+    the first use, as of `document`: `init_against_without_ms` is what all scripts of the page take more with the SDK.
+    """
+    load_before = os.getloadavg()[0]
+    runs: list[dict[str, Any]] = []
+    plain: list[dict[str, Any]] = []
+    for _ in range(loads):
+        runs.append(_one_start(browser, server, rate))
+        plain.append(_one_start(browser, server, rate, sdk=False))
     init = sorted(run["init_ms"] for run in runs)
+    more = [run["init_ms"] + run["page_ms"] - other["page_ms"] for run, other in zip(runs, plain, strict=True)]
     return {
         "loads": loads,
-        "init_ms": {"median": statistics.median(init), "p90": init[int(len(init) * 0.9)], "most": init[-1]},
-        "vitals_chunk_ms": statistics.median(run["chunk_ms"] for run in runs),
-        "longest_sdk_call_ms": max(run["longest_ms"] for run in runs),
+        "machine_load_before": round(load_before, 1),
+        "init_ms": _spread(init),
+        "init_against_without_ms": _spread(sorted(more)),
+        "of_it_compiling_ms": statistics.median(run["compile_ms"] for run in runs),
+        "when_the_page_is_idle_ms": statistics.median(run["later_ms"] for run in runs),
+        "chunks_evaluated_ms": statistics.median(run["chunk_ms"] for run in runs),
+        "longest_sdk_call_ms": _spread(sorted(run["longest_ms"] for run in runs)),
         "long_tasks_of_the_sdk": sum(run["long_tasks"] for run in runs),
         "long_tasks_a_load": statistics.mean(run["all_long_tasks"] for run in runs),
         "long_tasks_a_load_without": statistics.mean(run["all_long_tasks"] for run in plain),
     }
 
 
-def _one_start(browser: Browser, server: PageServer, *, sdk: bool = True) -> dict[str, Any]:
+def _spread(values: list[float]) -> dict[str, float]:
+    """Args: values: sorted."""
+    least, middle, most = values[0], statistics.median(values), values[-1]
+    return {"least": round(least, 2), "median": round(middle, 2), "most": round(most, 2)}
+
+
+def _one_start(browser: Browser, server: PageServer, rate: int, *, sdk: bool = True) -> dict[str, Any]:
     page = browser.new_page()
-    session = _throttled(page)
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": rate})
     events: list[dict[str, Any]] = []
     session.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
     session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": _trace_config()})
@@ -91,27 +118,29 @@ def _trace_config() -> dict[str, Any]:
 
 
 def _read_trace(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """In ms of the page's main thread: evaluating `sdk.js` (with its compilation), its chunks, tasks over 50 ms."""
+    """In ms of the page's main thread: evaluating scripts with their compilation, calls of the SDK, long tasks."""
     main = {_thread(one) for one in events if one["name"] == "thread_name" and one["args"]["name"] == "CrRendererMain"}
     done = [event for event in events if event.get("ph") == "X" and _thread(event) in main]
-    init = chunks = longest = 0.0
+    found = dict.fromkeys(("init_ms", "chunk_ms", "page_ms", "compile_ms", "later_ms", "longest_ms"), 0.0)
     calls: list[tuple[tuple[int, int], float, float, float]] = []  # thread, start, end, time spent; µs
     for event in done:
-        if event["name"] not in ("EvaluateScript", "FunctionCall", "v8.compile"):
+        url, name, spent = event["args"].get("data", {}).get("url", ""), event["name"], _spent(event)
+        if name == "EvaluateScript" and url.endswith("/page.js"):
+            found["page_ms"] += spent
+        if name not in ("EvaluateScript", "FunctionCall", "v8.compile") or not of_sdk(url):
             continue
-        url = event["args"].get("data", {}).get("url", "")
-        if not of_sdk(url):
-            continue
-        spent = _spent(event)
         calls.append((_thread(event), event["ts"], event["ts"] + event["dur"], spent))
-        longest = max(longest, spent)
-        if event["name"] == "EvaluateScript":
-            init, chunks = (init + spent, chunks) if url.endswith("/sdk.js") else (init, chunks + spent)
+        first = url.endswith("/sdk.js")
+        if name == "v8.compile":
+            found["compile_ms"] += spent if first else 0
+        elif name == "EvaluateScript":
+            found["init_ms" if first else "chunk_ms"] += spent
+        else:
+            found["later_ms"] += spent
+        found["longest_ms"] = max(found["longest_ms"], spent)
     tasks = [one for one in done if one["name"].endswith("RunTask") and _spent(one) > LONG_TASK_US]
     return {
-        "init_ms": round(init / 1000, 2),
-        "chunk_ms": round(chunks / 1000, 2),
-        "longest_ms": round(longest / 1000, 2),
+        **{name: round(value / 1000, 2) for name, value in found.items()},
         "long_tasks": len([task for task in tasks if _sdk_time(task, calls) > _spent(task) / 2]),
         "all_long_tasks": len({(*_thread(task), task["ts"]) for task in tasks}),
     }
@@ -168,7 +197,10 @@ def use(browser: Browser, server: PageServer, seconds: int) -> dict[str, Any]:
 
 
 def sdk_seconds(profile: dict[str, Any]) -> float:
-    """Of samples whose nearest script is the SDK's: what it calls of the browser counts, the page's code does not."""
+    """Of samples whose nearest script is the SDK's: what it calls of the browser counts, the page's code does not.
+
+    Nor does the page's own `fetch`, which it calls through the SDK: without it the page takes the same time.
+    """
     nodes = {node["id"]: node for node in profile["nodes"]}
     parents = {child: node["id"] for node in profile["nodes"] for child in node.get("children", ())}
 
@@ -181,7 +213,15 @@ def sdk_seconds(profile: dict[str, Any]) -> float:
             at = parents.get(at)
         return False
 
-    own = {number for number in nodes if belongs(number)}
+    def passes_on(number: int) -> bool:
+        if nodes[number]["callFrame"]["functionName"] != "fetch":
+            return False
+        at: int | None = number
+        while at is not None and not nodes[at]["callFrame"]["url"].endswith("/page.js"):
+            at = parents.get(at)
+        return at is not None
+
+    own = {number for number in nodes if belongs(number) and not passes_on(number)}
     spent = zip(profile["samples"], profile["timeDeltas"], strict=True)
     return sum(delta for sample, delta in spent if sample in own) / 1_000_000
 
@@ -227,19 +267,18 @@ def _throttled(page: Page) -> CDPSession:
 
 
 def measure(loads: int, seconds: int, minutes: int) -> dict[str, Any]:
-    """Everything about the SDK."""
+    """Everything about the SDK; a part of which there shall be 0 is left out."""
     if not (BUILT / "sdk.js").is_file():
         sys.exit("the SDK is not built: python hatch_build.py")
     found: dict[str, Any] = {"sizes": sizes(), "cpu_throttling": THROTTLE}
+    parts = (("start", start, loads), ("use", use, seconds), ("heap", heap, minutes))
     with PageServer(BUILT) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         found["chromium"] = browser.version
-        print("SDK: start …", file=sys.stderr)
-        found["start"] = start(browser, server, loads)
-        print("SDK: use …", file=sys.stderr)
-        found["use"] = use(browser, server, seconds)
-        print("SDK: memory …", file=sys.stderr)
-        found["heap"] = heap(browser, server, minutes)
+        for name, part, amount in parts:
+            if amount:
+                print(f"SDK: {name} …", file=sys.stderr)
+                found[name] = {"machine_load_before": round(os.getloadavg()[0], 1), **part(browser, server, amount)}
         found["requests"] = server.taken
         browser.close()
     return found
@@ -248,9 +287,9 @@ def measure(loads: int, seconds: int, minutes: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--loads", type=int, default=15, help="of the page, for the start")
-    parser.add_argument("--seconds", type=int, default=60, help="of use")
-    parser.add_argument("--minutes", type=int, default=60, help="of virtual time, for the heap")
+    parser.add_argument("--loads", type=int, default=15, help="of the page, for the start; 0 = leave it out")
+    parser.add_argument("--seconds", type=int, default=60, help="of use; 0 = leave it out")
+    parser.add_argument("--minutes", type=int, default=60, help="of virtual time, for the heap; 0 = leave it out")
     given = parser.parse_args()
     found: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -259,7 +298,8 @@ def main() -> None:
         **measure(given.loads, given.seconds, given.minutes),
     }
     RESULTS.mkdir(exist_ok=True)
-    name = RESULTS / f"{found['at'][:10]}-sdk.json"
+    parts = "-".join(part for part in ("start", "use", "heap") if part in found)
+    name = RESULTS / f"{found['at'][:10]}-sdk-{parts}.json"
     name.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(json.dumps(found, indent=2))
     print(f"written to {name}", file=sys.stderr)

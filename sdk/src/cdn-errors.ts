@@ -2,4 +2,4 @@
 import { errors } from "./integrations/errors";
 import { publish } from "./script";
 
-publish(() => [errors], {}, { performance: false, replay: false, breadcrumbs: false });
+publish(() => [errors], {}, { errorsOnly: true } as object);

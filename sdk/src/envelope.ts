@@ -54,8 +54,8 @@ function eventText(event: EventItem): string {
 export function pack(client: Client, lines: Line[]): Stored[] {
   const parts: Line[][] = [];
   let size = Infinity;
-  // By the alphabet events come first, which is all that matters.
-  for (const line of lines.sort((a, b) => a.type.localeCompare(b.type))) {
+  // By the alphabet events come first, which is all that matters; localeCompare takes 10 ms to begin.
+  for (const line of lines.sort((a, b) => (a.type < b.type ? -1 : +(a.type > b.type)))) {
     const own = /^r/.test(line.type) ? Infinity : line.text.length;
     size += own;
     if (size > MAX_ENVELOPE) {

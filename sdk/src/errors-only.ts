@@ -13,4 +13,4 @@ const build: Build = {
   load: () => import("./idle") as never,
 };
 
-export const init = (options: Options): Client => initWith({ ...options, performance: false, replay: false, breadcrumbs: false }, build);
+export const init = (options: Options): Client => initWith({ ...options, errorsOnly: true } as Options, build);

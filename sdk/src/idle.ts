@@ -7,7 +7,7 @@ import { consoleCalls } from "./integrations/console";
 import { replay } from "./integrations/replay";
 import { keepFor } from "./offline";
 import { fetchSettings } from "./settings";
-import type { Cleanup, Client, Integration, Keeper, Sender, Settings } from "./types";
+import type { Cleanup, Client, Integration, Keeper, Options, Sender, Settings } from "./types";
 import { watchWork } from "./vitals/work";
 
 export { startReplay } from "./integrations/replay";
@@ -30,9 +30,8 @@ function start(client: Client, { base, key }: Dsn, sender: Sender, settle: (sett
   const keeper = keepFor(client, sender, () => settle({ ...client.settings, replay: false }));
   // Intl knows it everywhere, and takes 20 ms to begin, which a phone feels.
   client.timezone = (globalThis as { Temporal?: { Now: { timeZoneId(): string } } }).Temporal?.Now.timeZoneId();
-  const parts: Integration[] = [consoleCalls];
-  if (options.performance !== false) parts.push(performance);
-  if (options.replay !== false) parts.push(replay);
+  const { errorsOnly, performance: measures, replay: records } = options as Options & { errorsOnly?: boolean }; // by the build of that name
+  const parts = errorsOnly ? [] : [consoleCalls, measures !== false && performance, records !== false && replay].filter((one) => one !== false);
   const ends = parts.map((part) => guard(() => part.setup(client))());
   void guard(async () => {
     const found = options.settings !== false && (await fetchSettings(base, key, client.now()));

@@ -184,6 +184,17 @@ test.each([
   expect(client.crumbs).toHaveLength(1);
 });
 
+test("what a policy blocked is known where the browser says its address as the page wrote it", () => {
+  start(resources);
+  start(csp);
+  document.dispatchEvent(violation({ blockedURI: "https://shop.example.com/blocked.png", effectiveDirective: "img-src" }));
+  document.body.innerHTML = `<img class="e" src="/blocked.png">`;
+  const image = document.querySelector(".e") as HTMLImageElement;
+  Object.defineProperty(image, "currentSrc", { value: "/blocked.png" });
+  image.dispatchEvent(new Event("error"));
+  expect(client.events.map(({ kind }) => kind)).toEqual(["csp"]);
+});
+
 test("what a policy only reported did not fail because of it", () => {
   start(resources);
   start(csp);

@@ -38,7 +38,7 @@ const chunk = (): HTMLScriptElement | null => document.head.querySelector("scrip
 
 test("options are the element's attributes, objects as JSON; a release of digits stays a text", async () => {
   const condev = await run({ "data-dsn": DSN, "data-release": "1.0", "data-debug": "false", "data-sample-rates": '{"error":0.5}', "data-ignore-errors": '["x"]' });
-  expect(condev.options).toMatchObject({ dsn: DSN, release: "1.0", debug: false, sampleRates: { error: 0.5 }, ignoreErrors: ["x"], performance: false });
+  expect(condev.options).toMatchObject({ dsn: DSN, release: "1.0", debug: false, sampleRates: { error: 0.5 }, ignoreErrors: ["x"], errorsOnly: true });
   expect(condev.endpoint).toBe(DSN);
   expect((condev as unknown as { getClient(): Client }).getClient().page).toBe(condev.page);
 });

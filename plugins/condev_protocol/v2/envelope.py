@@ -27,7 +27,7 @@ MAX_SEQUENCE: Final = 1_000_000  # in one page view; a page that captures more t
 MAX_SEQUENCES: Final = 50_000  # of one envelope, dropped ones included; each is four bytes of a row
 _MAX_ERRORS: Final = 1_000_000
 _MAX_USER_ENTRIES: Final = 30
-_STATUSES: Final = frozenset({"ok", "errored", "crashed", "exited", "abnormal"})
+_STATUSES: Final = frozenset({"ok", "errored", "crashed"})  # a page cannot see how a visit ends
 
 
 class Envelope(Struct, kw_only=True):

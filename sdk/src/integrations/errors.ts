@@ -4,7 +4,7 @@ import type { Data, Integration } from "../types";
 import { cleanUrl } from "../urls";
 
 const FRAMES = 50; // Chrome takes 10 by itself, which frameworks fill alone
-const HIDDEN = 'Needs crossorigin and CORS';
+const HIDDEN = "Needs crossorigin and CORS";
 
 export const errors: Integration = {
   name: "errors",

@@ -24,7 +24,8 @@ export const resources: Integration = {
       const url = cleanUrl(address);
       const message = `Failed to load ${tag}: ${url}`;
       const level = /script|link/.test(tag) ? "error" : "warning";
-      if (!blocked.has(url.replace(/^data:.*/, "data"))) {
+      // Chrome's currentSrc of a blocked picture is what the page wrote, which may be relative.
+      if (![url, cleanUrl(element.src || "")].some((one) => blocked.has(one.replace(/^data:.*/, "data")))) {
         client.captureEvent(
           { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
           { element },

@@ -200,6 +200,8 @@ def test_a_visit_stands_as_of_its_last_item_not_of_when_it_was_sent() -> None:
     )  # fmt: skip
     (odd,) = decoded(header(session={"id": "c" * 32, "status": "hacked", "errors": -5, "started": MS + 9e9}))
     assert (odd.status, odd.errors, odd.started) == ("ok", 0, NOW)
+    (ended,) = decoded(header(session={**session, "status": "exited"}))  # a page cannot know that
+    assert ended.status == "ok"
 
 
 def test_one_clock_that_is_wrong_moves_all_times_alike() -> None:
