@@ -153,10 +153,13 @@ def issues(pages: World) -> dict[str, dict[str, Any]]:
 
 async def test_errors_and_rejections_become_issues_with_firefox_stacks(firefox: Firefox, pages: World) -> None:
     firefox.tab(pages.page("shows/sparse.html"))
+    # As the page's own script: what Marionette runs is in a sandbox, of whose errors a page learns nothing.
     firefox.run("""
-      setTimeout(function inTheCart() { null.price }, 0);
-      setTimeout(function () { throw new RangeError("from Firefox") }, 0);
-      Promise.reject(new Error("nobody waited"));
+      document.body.append(Object.assign(document.createElement("script"), { textContent: `
+        setTimeout(function inTheCart() { null.price }, 0);
+        setTimeout(function () { throw new RangeError("from Firefox") }, 0);
+        Promise.reject(new Error("nobody waited"));
+      ` }));
     """)
     titles = ["RangeError: from Firefox", "Error: nobody waited"]
     await until(lambda: set(titles) <= set(issues(pages)) or None, lambda: issues(pages).keys())
@@ -197,13 +200,11 @@ async def test_a_white_screen_is_found(firefox: Firefox, pages: World) -> None:
     firefox.close_tab()
 
 
-@pytest.mark.parametrize("leave", ["closes the tab", "goes elsewhere"])
-async def test_what_is_captured_last_arrives_when_the_page_goes(leave: str, firefox: Firefox, pages: World) -> None:
+async def test_what_is_captured_last_arrives_when_the_page_goes(firefox: Firefox, pages: World) -> None:
     firefox.tab(pages.page("shows/sparse.html"))
     await firefox.holds("window.condev")
-    text = f"the last word of one who {leave}"
+    text = "the last word"
     firefox.run(f"addEventListener('pagehide', () => condev.captureMessage({json.dumps(text)}), {{ capture: true }})")
-    if leave == "goes elsewhere":
-        firefox.ask("WebDriver:Navigate", url="about:blank")
+    firefox.ask("WebDriver:Navigate", url="about:blank")
     firefox.close_tab()
     await until(lambda: issues(pages).get(text), lambda: issues(pages).keys())
