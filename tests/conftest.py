@@ -49,9 +49,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile 
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores, since many tests wait; another for the stack's, which wait for containers."""
+    """As many as there are cores; one more for the stack's tests, which mostly wait for containers."""
     with_stack = "stack" in config.option.markexpr.replace("not stack", "")
-    return min(os.cpu_count() or 1, MOST_CORES) + 1 + with_stack
+    return min(os.cpu_count() or 1, MOST_CORES) + with_stack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from tests.stack.lab.engine import LAB, Engine, lacking, whole_lab
 from tests.stack.lab.machines import LARGE, SMALL, SMALLEST, Handed, Home, Machines
 
 HERE: Final = Path(__file__).parent
+NICE: Final = 5  # beside other tests, some of which drive a browser and wait for no more than a minute
 TEST_SECONDS: Final = 900  # the first of a machine installs; building the images takes up to eight minutes
 # The files of a machine follow each other, so that it is booted and installed once.
 ORDER: Final = ("smallest", "small_installed", "small_broken", "small_moves_on", "large")
@@ -32,6 +34,8 @@ def machines() -> Generator[Machines]:
     """The images are in the lab's store, and nothing runs yet."""
     if missing := lacking():
         pytest.skip(f"the stack tests need {missing}")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.nice(NICE)  # what it starts, engines and containers, too
     with whole_lab():
         with Engine(LAB / "engine").running() as engine:
             images.ensure(engine)
