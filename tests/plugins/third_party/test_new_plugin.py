@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-NAMES = {"notifier": "pager", "processor": "mask", "protocol": "wire", "event-store": "vault", "rule": "spike"}
+NAMES = {
+    "notifier": "office-pager",
+    "processor": "mask-customers",
+    "protocol": "legacy-wire",
+    "event-store": "cold-vault",
+    "rule": "sudden-spike",
+}
 HOOKS = {
     "notifier": "register_notifiers",
     "processor": "register_processors",
