@@ -36,7 +36,7 @@ export function createClient(options: Options, build: Build): Client {
   const listeners: Listeners = {};
   const captured = new WeakMap<object, [id: string, way: unknown]>(); // what was thrown → its event, and who reported it first
   const scope: Changing<Scope> = { user: options.user, tags: { ...options.tags }, contexts: {}, breadcrumbs: [] };
-  let began: [at: number, address: string]; // when it was enabled, and where
+  let began: [at: number, address: string] | undefined; // when it was enabled, and where; never, on a server
   let page: Page | undefined; // none before it is asked for
   let session: Session | undefined; // none before `ready`
   let touch: Touch;
@@ -203,7 +203,7 @@ export function createClient(options: Options, build: Build): Client {
     replayId: undefined,
     activeSpan: undefined,
     get page() {
-      return page || begin(cleanUrl(began[1]), cleanUrl(document.referrer), undefined, ...began);
+      return (page || (began && begin(cleanUrl(began[1]), cleanUrl(document.referrer), undefined, ...began))) as Page;
     },
     get session() {
       ready();

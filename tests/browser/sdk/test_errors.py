@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import pytest
@@ -110,7 +111,16 @@ class Shop:
     def events(self, issue: dict[str, Any]) -> list[dict[str, Any]]:
         """With what the SDK sent."""
         listed = self.running.get(f"/api/v1/issues/{issue['id']}/events?limit=100", self.token)["items"]
-        return [self.running.get(f"/api/v1/events/{one['id']}", self.token)["event"] for one in listed]
+        return [self.until("the event by its id", lambda one=one: self._event(one["id"])) for one in listed]
+
+    def _event(self, event_id: str) -> Any:
+        """None for a moment: an event is listed before its id leads to it."""
+        try:
+            return self.running.get(f"/api/v1/events/{event_id}", self.token)["event"]
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            return None
 
     def until(self, what: str, look: Callable[[], Any]) -> Any:
         """What the look gives, once it gives something."""
