@@ -522,6 +522,12 @@ describe("the page's functions", () => {
 });
 
 describe("spans", () => {
+  test("break nothing where they are begun before consent", () => {
+    const client = page({ enabled: false });
+    expect(() => startSpan(client, { name: "early" }).end()).not.toThrow();
+    expect(client.page).toBeUndefined();
+  });
+
   test("are children of the active one, and events belong to it", async () => {
     const client = page();
     const outer = startSpan(client, { name: "checkout", op: "ui", attributes: { items: 2 } });
