@@ -327,6 +327,7 @@ class ReplaySegment(Struct, tag="replay_segment", omit_defaults=True, kw_only=Tr
     client: Client = field(default_factory=Client)
     user_agent: str = ""
     user_id: str = ""
+    session_id: str = ""
 
 
 class Outcome(Struct, tag="outcome", omit_defaults=True, kw_only=True):
@@ -528,6 +529,7 @@ class ReplaySegmentRow(Struct, array_like=True, gc=False, kw_only=True):
     os: str
     device: str
     user_hash: int
+    session_id: str
 
 
 class OutcomeRow(Struct, array_like=True, gc=False, kw_only=True):

@@ -269,6 +269,7 @@ class ReplaySummary(Struct, frozen=True, kw_only=True):
     environment: str
     browser: str
     blob_keys: tuple[str, ...]  # in order of segments
+    session_ids: tuple[str, ...] = ()  # of the visits it was recorded in, the first one first
 
 
 class ReleaseSummary(Struct, frozen=True, kw_only=True):

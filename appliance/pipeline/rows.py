@@ -321,6 +321,7 @@ def replay_row(item: ReplaySegment, place: Place) -> tuple[ReplaySegmentRow, Blo
         release=item.release,
         environment=item.environment,
         user_hash=hash_text(item.user_id),
+        session_id=item.session_id,
         **_machine(item.client),
     )
     return row, blob

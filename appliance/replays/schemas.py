@@ -19,6 +19,7 @@ class ReplayBody(Struct, frozen=True, kw_only=True):
     bytes: int
     urls: list[str]
     error_ids: list[str]
+    session_ids: list[str]
     release: str
     environment: str
     browser: str
@@ -42,6 +43,7 @@ def replay_body(found: ReplaySummary) -> ReplayBody:
         bytes=found.blob_bytes,
         urls=list(found.urls),
         error_ids=list(found.error_ids),
+        session_ids=list(found.session_ids),
         release=found.release,
         environment=found.environment,
         browser=found.browser,

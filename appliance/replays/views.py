@@ -42,7 +42,7 @@ class ReplayView(Struct, frozen=True, kw_only=True):
     moments: list[Moment]
     more_moments: bool
     start_at: int  # ms; where the player begins
-    session_id: str = ""  # of its events; "" when none says
+    session_ids: tuple[str, ...] = ()  # of its segments; of its events where those do not say
 
 
 def row_of(replay: ReplaySummary) -> ReplayRow:
@@ -81,7 +81,8 @@ def view_of(found: Replay, issues: Mapping[int, IssueMention], event_id: str, le
         moments=moments,
         more_moments=found.more_events,
         start_at=start_at,
-        session_id=next((event.session_id for event in found.events if event.session_id), ""),
+        session_ids=replay.session_ids
+        or tuple(dict.fromkeys(event.session_id for event in found.events if event.session_id)),
     )
 
 

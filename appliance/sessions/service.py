@@ -27,6 +27,7 @@ AT_ONCE: Final = 200  # what `hookspecs.Page` allows
 MAX_VIEWS: Final = 200  # of a session on its page; a kiosk that runs for weeks has more
 MAX_EVENTS: Final = 200
 MAX_MEASURES: Final = 1_000
+MAX_REPLAYS: Final = 20
 MENU_VALUES: Final = 50
 
 
@@ -80,15 +81,16 @@ class SessionService:
             start=max(0, session.started - HOUR),
             end=session.timestamp + DAY,
         )
-        (views, more_views), (events, more_events), (measures, more_measures) = await asyncio.gather(
+        (views, more_views), (events, more_events), (measures, more_measures), (replays, _) = await asyncio.gather(
             self._store.page_views(where, Page(limit=MAX_VIEWS)),
             self._store.events(where, Page(limit=MAX_EVENTS)),
             self._measures(where),
+            self._store.replays(where, Page(limit=MAX_REPLAYS)),
         )
         hashes = {event.group_hash for event in events if event.group_hash}
         issues = await self._issues.mentions(actor, project_id, hashes)
         cut = bool(more_views or more_events or more_measures)
-        return session_page(session, views, events, measures, issues, cut=cut, now=now)
+        return session_page(session, views, events, measures, replays, issues, cut=cut, now=now)
 
     async def values(self, actor: Actor, where: EventFilter, name: str) -> list[TagCount]:
         """The values of a filter menu, most frequent first."""

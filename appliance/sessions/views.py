@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from appliance.hookspecs import EventSummary, Measure, PageViewSummary, SessionSummary
+from appliance.hookspecs import EventSummary, Measure, PageViewSummary, ReplaySummary, SessionSummary
 from appliance.issues.views import IssueMention
 from appliance.performance.metrics import VITAL_NAMES, described
 from appliance.performance.views import SampleRow, sample_row
@@ -74,6 +74,7 @@ def session_page(
     views: Sequence[PageViewSummary],
     events: Sequence[EventSummary],
     measures: Sequence[Measure],
+    replays: Sequence[ReplaySummary],
     issues: Mapping[int, IssueMention],
     *,
     cut: bool,
@@ -86,6 +87,7 @@ def session_page(
         views: its page views.
         events: its events.
         measures: its measurements.
+        replays: recorded in it, newest first.
         issues: by group hash, those that the events belong to.
         cut: whether there is more than was given.
         now: µs.
@@ -111,11 +113,18 @@ def session_page(
     return SessionPage(
         session=session,
         blocks=tuple(blocks),
-        replay_ids=tuple(dict.fromkeys(event.replay_id for event in events if event.replay_id)),
+        replay_ids=_replay_ids(replays, events),
         gap=gap_words(missing, captured, settled),
         settled=settled,
         cut=cut,
     )
+
+
+def _replay_ids(replays: Sequence[ReplaySummary], events: Sequence[EventSummary]) -> tuple[str, ...]:
+    """Oldest first: those that name the session, then what its events alone name, as Sentry's SDKs do."""
+    of_segments = [replay.replay_id for replay in reversed(replays)]
+    of_events = [event.replay_id for event in reversed(events) if event.replay_id]
+    return tuple(dict.fromkeys(of_segments + of_events))
 
 
 def _block(

@@ -105,6 +105,7 @@ def replay_of(rows: Sequence[ReplaySegmentRow]) -> ReplaySummary:
         error_ids=tuple(dict.fromkeys(error for row in parts for error in row.error_ids)),
         release=parts[-1].release, environment=parts[-1].environment, browser=parts[-1].browser,
         blob_keys=tuple(row.blob_key for row in parts),
+        session_ids=tuple(dict.fromkeys(row.session_id for row in parts if row.session_id)),
     )  # fmt: skip
 
 

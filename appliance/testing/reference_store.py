@@ -349,7 +349,7 @@ class MemoryStore(VisitAnswers, EventStore):
     # ── visits ──
 
     async def replays(self, where: EventFilter, page: Page) -> tuple[list[ReplaySummary], str]:
-        untimed = msgspec.structs.replace(where, start=0, end=0, urls=(), trace_id="")
+        untimed = msgspec.structs.replace(where, start=0, end=0, urls=(), trace_id="", session_id="")
         segments = self._select("replay_segments", ReplaySegmentRow, untimed)
         groups = grouped(segments, lambda row: (row.project_id, row.replay_id))
         found = [
@@ -357,6 +357,7 @@ class MemoryStore(VisitAnswers, EventStore):
             for rows in groups.values()
             if (not where.urls or any(url in row.urls for row in rows for url in where.urls))
             and (not where.trace_id or any(where.trace_id in row.trace_ids for row in rows))
+            and (not where.session_id or any(where.session_id == row.session_id for row in rows))
         ]
         found = [one for one in found if one.ended >= where.start and one.started < (where.end or FOREVER)]
         return paged(found, page, lambda one: (one.started, one.project_id, one.replay_id))

@@ -92,7 +92,7 @@ def replay_segment_row(ordinal: int = 0, **changes: object) -> ReplaySegmentRow:
         received_at=NOW - HOUR + 5 * SECOND, started=NOW - HOUR, replay_type="session",
         blob_key=f"replays/1/2027-01-15/{ordinal}", blob_bytes=100, blob_sha256="0" * 64, error_ids=[],
         trace_ids=[], urls=[], release="shop@1.0.0", environment="production", browser="Chrome", os="Windows",
-        device="", user_hash=0,
+        device="", user_hash=0, session_id="",
     )  # fmt: skip
     return replace(row, **changes)
 

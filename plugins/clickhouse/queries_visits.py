@@ -29,13 +29,13 @@ MAX_OUTCOMES: Final = 1_000
 _SEGMENTS: Final = """
     SELECT project_id, replay_id, segment, argMax((
         toUnixTimestamp64Micro(started), toUnixTimestamp64Micro(timestamp), blob_bytes, urls, error_ids,
-        CAST(release, 'String'), CAST(environment, 'String'), CAST(browser, 'String'), blob_key, trace_ids
+        CAST(release, 'String'), CAST(environment, 'String'), CAST(browser, 'String'), blob_key, trace_ids, session_id
     ), (timestamp, received_at, ordinal)) AS s
     FROM replay_segments WHERE {where} GROUP BY project_id, replay_id, segment
 """
 _REPLAYS: Final = f"""
     SELECT project_id, replay_id, min(s.1) AS begun, max(s.2) AS ended, count() AS segments, sum(s.3) AS bytes,
-        arraySlice(arraySort(groupArray((segment, s.9, s.4, s.5, s.6, s.7, s.8))), 1, {MAX_SEGMENTS}) AS parts
+        arraySlice(arraySort(groupArray((segment, s.9, s.4, s.5, s.11, s.6, s.7, s.8))), 1, {MAX_SEGMENTS}) AS parts
     FROM ({_SEGMENTS}) GROUP BY project_id, replay_id
 """
 
@@ -50,6 +50,8 @@ async def replays(reader: Reader, where: EventFilter, page: Page) -> tuple[list[
         rows_of.add(_any_replay_with(rows_of, "urls", where.urls))
     if where.trace_id:
         rows_of.add(_any_replay_with(rows_of, "trace_ids", (where.trace_id,)))
+    if where.session_id:
+        rows_of.add(_any_replay_with(rows_of, "[session_id]", (where.session_id,)))
     whole = rows_of.sibling()
     if where.start:
         whole.add(f"ended >= {whole.bind(where.start, 'Int64')}")
@@ -67,10 +69,10 @@ async def replays(reader: Reader, where: EventFilter, page: Page) -> tuple[list[
     return found[:limit], encode_cursor(last.started, last.project_id, last.replay_id)
 
 
-def _any_replay_with(conditions: Conditions, column: str, values: Sequence[str]) -> str:
+def _any_replay_with(conditions: Conditions, values_of: str, wanted: Sequence[str]) -> str:
     """Segments of replays of which any segment has one of the values: a replay is listed with all its segments."""
-    wanted = conditions.bind(list(values), "Array(String)")
-    chosen = f"SELECT project_id, replay_id FROM replay_segments WHERE hasAny({column}, {wanted})"
+    some = conditions.bind(list(wanted), "Array(String)")
+    chosen = f"SELECT project_id, replay_id FROM replay_segments WHERE hasAny({values_of}, {some})"
     return f"(project_id, replay_id) IN ({chosen})"
 
 
@@ -89,11 +91,13 @@ def _replay(row: Row) -> ReplaySummary:
     project_id, replay_id, started, ended, segments, size, parts = row
     urls = dict.fromkeys(url for part in parts for url in part[2])
     errors = dict.fromkeys(error for part in parts for error in part[3])
-    release, environment, browser = parts[-1][4:]
+    sessions = dict.fromkeys(part[4] for part in parts if part[4])
+    release, environment, browser = parts[-1][5:]
     return ReplaySummary(
         project_id=project_id, replay_id=replay_id, started=started, ended=ended, segments=segments, blob_bytes=size,
         urls=tuple(urls)[:MAX_LISTED], error_ids=tuple(errors)[:MAX_LISTED],
         release=release, environment=environment, browser=browser, blob_keys=tuple(part[1] for part in parts),
+        session_ids=tuple(sessions)[:MAX_LISTED],
     )  # fmt: skip
 
 

@@ -189,6 +189,12 @@ MIGRATIONS: Final = (
         ),
         readable_from=1,
     ),
+    Migration(
+        4,
+        "sessions of replays",
+        ("ALTER TABLE replay_segments ADD COLUMN IF NOT EXISTS session_id String CODEC(ZSTD(1))",),
+        readable_from=1,
+    ),
 )
 SCHEMA_VERSION: Final = MIGRATIONS[-1].version
 READABLE_FROM: Final = max(migration.readable_from or migration.version for migration in MIGRATIONS)

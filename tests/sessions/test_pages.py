@@ -23,6 +23,7 @@ from appliance.testing.rows import (
     hex_id,
     measurement_row,
     page_view_row,
+    replay_segment_row,
     session_row,
 )
 
@@ -73,6 +74,11 @@ async def visit(store: MemoryStore) -> str:
                                 rating="poor", **here),
                 measurement_row(8, page_view_id=second, metric="long_task", value=80.0, rating="",
                                 timestamp=at, **here),
+            ],
+            replay_segments=[
+                replay_segment_row(9, replay_id=hex_id(4), started=at, timestamp=at + 5 * SECOND, **here),
+                replay_segment_row(10, replay_id=hex_id(5), started=at, timestamp=at + 5 * SECOND,
+                                   **here | {"session_id": hex_id(2)}),
             ],
         )
     )  # fmt: skip
@@ -133,7 +139,9 @@ async def test_a_session_shows_its_page_views_in_order_with_what_happened_in_eac
     assert "2 reports, all arrived" in shown
     assert "3 of 43 reports never arrived" in shown  # of the session
     assert f"/issues/1/events/{hex_id(6)}" in shown
-    assert f"/replays/{hex_id(3)}" in shown
+    assert f"/replays/{hex_id(3)}" in shown  # by its error
+    assert f"/replays/{hex_id(4)}" in shown  # by its segments alone
+    assert f"/replays/{hex_id(5)}" not in shown
     assert "5\u202fs" in shown
     assert "poor" in shown
     assert "long task" in shown

@@ -29,7 +29,7 @@ class VisitsSuite:
         rows = [
             replay_segment_row(
                 n, segment=n, blob_key=f"k{n}", timestamp=NOW - HOUR + n * SECOND, urls=["https://a/", f"https://{n}/"],
-                error_ids=[hex_id(n)], trace_ids=[hex_id(50 + n)],
+                error_ids=[hex_id(n)], trace_ids=[hex_id(50 + n)], session_id=("", "s-1", "s-2")[n],
             )
             for n in (1, 0, 2)
         ]  # fmt: skip
@@ -42,6 +42,7 @@ class VisitsSuite:
         assert (found.started, found.ended) == (NOW - HOUR, NOW - HOUR + 2 * SECOND)
         assert found.urls == ("https://a/", "https://0/", "https://2/")
         assert found.error_ids == (hex_id(0), hex_id(2))
+        assert found.session_ids == ("s-2",)
         assert await store.replay((2,), hex_id(1)) is None
         assert await store.replay((1,), "") is None
 
@@ -49,7 +50,7 @@ class VisitsSuite:
         rows = [
             replay_segment_row(
                 n, replay_id=hex_id(n), started=NOW - HOUR + n, timestamp=NOW - HOUR + n + SECOND, urls=[f"https://{n}/"],
-                environment=("staging", "production")[n % 2], trace_ids=[hex_id(90 + n)],
+                environment=("staging", "production")[n % 2], trace_ids=[hex_id(90 + n)], session_id=f"s-{n // 2}",
             )
             for n in range(5)
         ]  # fmt: skip
@@ -65,6 +66,7 @@ class VisitsSuite:
         assert await chosen(environments=("production",)) == [hex_id(3), hex_id(1)]
         assert await chosen(urls=("https://2/",)) == [hex_id(2)]
         assert await chosen(trace_id=hex_id(93)) == [hex_id(3)]
+        assert await chosen(session_id="s-1") == [hex_id(3), hex_id(2)]
         assert await chosen(replay_id=hex_id(4)) == [hex_id(4)]
         assert await chosen(start=NOW - HOUR + 4 + SECOND) == [hex_id(4)]
         assert await chosen(end=NOW - HOUR + 1) == [hex_id(0)]

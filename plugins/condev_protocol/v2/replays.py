@@ -99,6 +99,7 @@ def decode_replay(raw: bytes, envelope: Envelope, budget: Budget) -> ReplaySegme
         environment=envelope.environment,
         user_agent=envelope.user_agent,
         user_id=envelope.user_id,
+        session_id=envelope.session_id,
     )
 
 

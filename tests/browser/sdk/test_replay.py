@@ -109,6 +109,7 @@ async def test_an_error_keeps_the_minute_before_it_without_any_of_its_words(
     assert replay["error_ids"], "the replay names the error"
     event = site.running.get(f"/api/v1/events/{replay['error_ids'][0]}", site.owner.token)
     assert event["replay_id"] == replay["id"]
+    assert [one["id"] for one in site.get(f"replays?session={event['session_id']}")["items"]] == [replay["id"]]
     await until(lambda: "broken" in stored(site, replay["id"]) or None, lambda: "what came after the error")
 
     text = stored(site, replay["id"])

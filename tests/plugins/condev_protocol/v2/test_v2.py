@@ -323,9 +323,9 @@ def test_a_replay_comes_as_its_events_or_packed() -> None:
     events = [{"type": 3, "timestamp": MS, "data": {"text": "grün"}}]
     packed = base64.b64encode(gzip.compress(json.dumps(events).encode())).decode()
     for sent in ({"events": events}, {"data": packed}):
-        (found,) = decoded(header(), replay(**sent))
+        found = decoded(header(session={"id": "a" * 32}), replay(**sent))[0]
         assert isinstance(found, ReplaySegment)
-        assert (found.segment, json.loads(found.body)) == (2, events)
+        assert (found.segment, json.loads(found.body), found.session_id) == (2, events, "a" * 32)
 
 
 @pytest.mark.parametrize(
