@@ -29,7 +29,9 @@ PR_SET_PDEATHSIG: Final = 1
 MAX_DATA_BYTES: Final = 768 * 1024 * 1024
 COLLECT_EVERY: Final = 16  # jobs; plugins may make reference cycles, our own structs are none
 OOM_SCORE: Final = "500"  # when memory runs out the kernel takes this process, which is respawned, not the store's
-
+# Where there is less processor time than work, pages and what was decoded go first: a batch can wait a little, a person
+# should not.
+NICE: Final = 5
 JOB_BYTES: Final = 64 * 1024  # of the buffer for jobs, which are small
 
 Loader = Callable[[JsonObject], tuple[PluginSet, int]]
@@ -92,6 +94,7 @@ def _guard(parent: int) -> None:
     """Die with the parent, hold little, and be the one that the kernel kills first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C in a terminal goes to the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.nice(NICE)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died between our start and the line above

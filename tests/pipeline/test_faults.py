@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from appliance.hookspecs import StoreRefusedError, StoreUnavailableError
+from appliance.pipeline.worker import NICE
 from appliance.testing.reference_store import MemoryStore
 
 STEPS = ["claimed", "decoded", "prepared", "blobs", "stored", "dead_letters", "recorded", "acknowledged"]
@@ -114,6 +115,16 @@ async def test_a_worker_killed_in_the_middle_of_a_batch_costs_nothing(house, eve
     await task
     assert len(house.event_ids()) == 10
     assert not await house.dead()
+
+
+async def test_the_worker_stands_back_where_processor_time_is_short(house, event):
+    pipeline = house.pipeline()
+    task = asyncio.create_task(pipeline.run())
+    await house.send(event(1))
+    await house.drained(pipeline)
+    assert os.getpriority(os.PRIO_PROCESS, pipeline.status().worker_pid) == min(19, os.nice(0) + NICE)
+    await pipeline.stop()
+    await task
 
 
 @pytest.mark.parametrize("how", ["hang", "abort"])
