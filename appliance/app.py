@@ -15,17 +15,14 @@ from typing import Any, Protocol, cast
 import structlog
 from litestar.types import Receive, Scope, Send
 
-from appliance import host
 from appliance.accounts.service import AccountService
-from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.core import ADMISSION_FILE, Core
-from appliance.hookspecs import HttpClient
-from appliance.http_client import GuardedHttpClient
+from appliance.host_services import guarded_http_client, host_services
 from appliance.ingest.admission import AdmissionFile
 from appliance.ingest.asgi import IngestApp
 from appliance.instance import asked_proof
-from appliance.plugins import HostServices, PluginHost
+from appliance.plugins import PluginHost
 from appliance.projects.service import ProjectService
 from appliance.roles import Role
 from appliance.spool import SpoolWriter
@@ -51,23 +48,6 @@ class Demonstration(Protocol):
     async def stop(self) -> None:
         """Called first at shutdown."""
         ...
-
-
-def guarded_http_client(config: Config) -> GuardedHttpClient:
-    """The one way out, as `[outbound]` says; closed by whoever made it."""
-    return GuardedHttpClient(proxy=config.outbound.proxy, allow_private=config.outbound.allow_private)
-
-
-def host_services(config: Config, data_dir: Path, site_url: str, http: HttpClient | None = None) -> HostServices:
-    """What plugins are given, from the configuration and the machine."""
-    return HostServices(
-        http=http or guarded_http_client(config),
-        clock=SystemClock(),
-        data_dir=data_dir,
-        site_url=site_url,
-        memory_bytes=host.memory_bytes(),
-        cpus=host.cpus(),
-    )
 
 
 def create_app(

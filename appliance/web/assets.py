@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,6 @@ import brotli
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
-from msgspec import Struct
 
 STATIC: Final = Path(__file__).parent / "static"
 FOREVER: Final = "public, max-age=31536000, immutable"
@@ -31,13 +31,24 @@ _COMPRESSED: Final = frozenset({".css", ".js", ".svg", ".json", ".html"})
 _SMALL: Final = 512  # bytes; below it compression gains less than its header costs
 
 
-class Asset(Struct, frozen=True):
-    """One file, ready to send."""
+class Asset:
+    """One file, ready to send. Compressed when first asked for: most of a process's files never are."""
 
-    content_type: str
-    body: bytes
-    gzip: bytes = b""  # empty: not worth it
-    br: bytes = b""
+    def __init__(self, content_type: str, body: bytes, *, worth_it: bool) -> None:
+        """Args: worth_it: whether compression gains anything."""
+        self.content_type: Final = content_type
+        self.body: Final = body
+        self._worth_it: Final = worth_it
+
+    @cached_property
+    def gzip(self) -> bytes:
+        """Empty: not worth it."""
+        return gzip.compress(self.body, 9, mtime=0) if self._worth_it else b""
+
+    @cached_property
+    def br(self) -> bytes:
+        """Empty: not worth it."""
+        return brotli.compress(self.body, quality=9) if self._worth_it else b""  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class AssetsMissingError(RuntimeError):
@@ -114,21 +125,19 @@ def _read(directory: Path) -> dict[str, Asset]:
 def asset_of(suffix: str, body: bytes) -> Asset:
     """A file made ready; `suffix` says of which kind it is."""
     kind = _OWN_TYPES.get(suffix) or mimetypes.types_map.get(suffix, "")
-    text = suffix in _COMPRESSED and len(body) > _SMALL
     return Asset(
-        content_type=f"{kind}; charset=utf-8" if kind.startswith("text/") else kind or "application/octet-stream",
-        body=body,
-        gzip=gzip.compress(body, 9, mtime=0) if text else b"",
-        br=brotli.compress(body, quality=9) if text else b"",  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        f"{kind}; charset=utf-8" if kind.startswith("text/") else kind or "application/octet-stream",
+        body,
+        worth_it=suffix in _COMPRESSED and len(body) > _SMALL,
     )
 
 
 def encoded(asset: Asset, accepts: str) -> tuple[bytes, bytes]:
     """The body as this client takes it, and its Content-Encoding, b"" for none; `accepts` is Accept-Encoding."""
     codings = {part.split(";")[0].strip() for part in accepts.split(",") if "q=0" not in part.replace("q=0.", "")}
-    if asset.br and "br" in codings:
+    if "br" in codings and asset.br:
         return asset.br, b"br"
-    if asset.gzip and "gzip" in codings:
+    if "gzip" in codings and asset.gzip:
         return asset.gzip, b"gzip"
     return asset.body, b""
 

@@ -1,0 +1,27 @@
+"""What a verb loads before it does anything: `condev serve` starts itself anew, and the rest must not pay for pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = ("alembic", "chdb", "litestar", "sqlalchemy", "uvicorn")
+SAY = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
+
+
+def loaded(code: str) -> str:
+    """Which of the heavy packages are there after some code, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", f"{code}; {SAY}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_what_serve_loads_before_it_starts_itself_anew_is_little() -> None:
+    assert loaded("import appliance.cli, appliance.cli.serve") == "[]"
+
+
+def test_the_configuration_is_checked_with_all_plugins_and_without_pages_or_databases(tmp_path: Path) -> None:
+    words = ["config", "check", "--data-dir", str(tmp_path)]
+    code = f"from appliance.cli import condev; condev({words!r}, standalone_mode=False)"
+    assert loaded(code) == "[]"
