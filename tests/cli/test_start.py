@@ -25,3 +25,13 @@ def test_the_configuration_is_checked_with_all_plugins_and_without_pages_or_data
     words = ["config", "check", "--data-dir", str(tmp_path)]
     code = f"from appliance.cli import condev; condev({words!r}, standalone_mode=False)"
     assert loaded(code) == "[]"
+
+
+def test_ingest_runs_without_pages_or_databases(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from appliance.app import create_app; from appliance.config import Config; "
+        "from appliance.roles import Role; from appliance.data_dir import prepare_data_dir; import asyncio; "
+        f"folder = Path({str(tmp_path)!r}); prepare_data_dir(folder); "
+        "app = create_app(Config(), folder, role=Role.INGEST); asyncio.run(app.open())"
+    )
+    assert loaded(code) == "[]"
