@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HEAVY = ("alembic", "chdb", "litestar", "sqlalchemy", "uvicorn")
 SAY = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
 
@@ -17,8 +19,9 @@ def loaded(code: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_what_serve_loads_before_it_starts_itself_anew_is_little() -> None:
-    assert loaded("import appliance.cli, appliance.cli.serve") == "[]"
+@pytest.mark.parametrize("verbs", ["serve", "apply", "operate", "deploy", "doctor", "config", "accounts"])
+def test_a_group_of_verbs_is_loaded_without_pages_or_databases(verbs: str) -> None:
+    assert loaded(f"import appliance.cli, appliance.cli.{verbs}") == "[]"
 
 
 def test_the_configuration_is_checked_with_all_plugins_and_without_pages_or_databases(tmp_path: Path) -> None:
