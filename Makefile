@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 MARKS = not stack
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The suite starts a thousand processes: each would compile every module of ours again, a quarter of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint types style bench lock stack-test release clean
 .DEFAULT_GOAL := run

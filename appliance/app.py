@@ -10,29 +10,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
-from litestar.types import Receive, Scope, Send
 
-from appliance import host
-from appliance.accounts.service import AccountService
-from appliance.clock import SystemClock
 from appliance.config import Config
-from appliance.core import ADMISSION_FILE, Core
-from appliance.hookspecs import HttpClient
-from appliance.http_client import GuardedHttpClient
-from appliance.ingest.admission import AdmissionFile
+from appliance.host_services import guarded_http_client, host_services
+from appliance.ingest.admission import ADMISSION_FILE, AdmissionFile
 from appliance.ingest.asgi import IngestApp
 from appliance.instance import asked_proof
-from appliance.plugins import HostServices, PluginHost
-from appliance.projects.service import ProjectService
+from appliance.plugins import PluginHost
 from appliance.roles import Role
 from appliance.spool import SpoolWriter
-from appliance.web.deadline import BodyDeadline
-from appliance.web.example import ExampleConfig
-from appliance.web.live import LiveStreams
 from appliance.web.sdk_files import SdkFiles, find_build
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+    from litestar.types import Receive, Scope, Send
+
+    from appliance.accounts.service import AccountService
+    from appliance.core import Core
+    from appliance.projects.service import ProjectService
+    from appliance.web.deadline import BodyDeadline
+    from appliance.web.example import ExampleConfig
+    from appliance.web.live import LiveStreams
 
 AnySend = Callable[[Mapping[str, object]], Awaitable[None]]  # Litestar's own type knows no lifespan messages
 
@@ -51,23 +52,6 @@ class Demonstration(Protocol):
     async def stop(self) -> None:
         """Called first at shutdown."""
         ...
-
-
-def guarded_http_client(config: Config) -> GuardedHttpClient:
-    """The one way out, as `[outbound]` says; closed by whoever made it."""
-    return GuardedHttpClient(proxy=config.outbound.proxy, allow_private=config.outbound.allow_private)
-
-
-def host_services(config: Config, data_dir: Path, site_url: str, http: HttpClient | None = None) -> HostServices:
-    """What plugins are given, from the configuration and the machine."""
-    return HostServices(
-        http=http or guarded_http_client(config),
-        clock=SystemClock(),
-        data_dir=data_dir,
-        site_url=site_url,
-        memory_bytes=host.memory_bytes(),
-        cpus=host.cpus(),
-    )
 
 
 def create_app(
@@ -108,9 +92,9 @@ class Appliance:
         self.plugins = PluginHost.load(config, self._services, only=only)
         self.ingest: IngestApp | None = None
         self.sdk: SdkFiles | None = None
-        self.core = Core(self) if role is not Role.INGEST else None
+        self.core = _core(self) if role is not Role.INGEST else None
         self.web = self.core.web if self.core is not None else None
-        self._pages = BodyDeadline(self.web) if self.web is not None else None
+        self._pages = _pages(self.web) if self.web is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch by path."""
@@ -188,6 +172,19 @@ class Appliance:
         await receive()
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+# Ingest needs neither of these two: without the web framework and the databases its process is half as large.
+def _core(appliance: Appliance) -> Core:
+    from appliance.core import Core
+
+    return Core(appliance)
+
+
+def _pages(web: Litestar) -> BodyDeadline:
+    from appliance.web.deadline import BodyDeadline
+
+    return BodyDeadline(web)
 
 
 async def _plain(scope: Scope, send: AnySend) -> None:

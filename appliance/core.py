@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 from litestar import Litestar
@@ -24,6 +24,7 @@ from appliance.deploy.backup import Parts
 from appliance.deploy.backup.service import Backups
 from appliance.hookspecs import IssueChange
 from appliance.ingest.addresses import TrustedProxies
+from appliance.ingest.admission import ADMISSION_FILE
 from appliance.issues.feed import IssueFeed
 from appliance.issues.service import IssueService
 from appliance.metadata.database import Database
@@ -51,8 +52,6 @@ from appliance.web.setup import WebPlugin
 
 if TYPE_CHECKING:
     from appliance.app import Appliance
-
-ADMISSION_FILE: Final = "admission.json"
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import certifi
 import httpx
@@ -54,6 +54,11 @@ def is_public(address: str) -> bool:
     return not any(parsed.version == network.version and parsed in network for network in REFUSED)
 
 
+class _Clients(NamedTuple):
+    trusted: httpx.AsyncClient
+    pinned: httpx.AsyncClient  # keeps no connection: they are known by address alone, and two names may share one
+
+
 class GuardedHttpClient:
     """Implements `hookspecs.HttpClient`. One for the whole process; `close()` at shutdown."""
 
@@ -75,15 +80,25 @@ class GuardedHttpClient:
         """
         self._resolver = resolver
         self._allowed = tuple(ipaddress.ip_network(network, strict=False) for network in allow_private)
-        context = tls or _tls_context()
-        self._trusted = _client(proxy, context, keepalive=4)
-        # No connection is kept: pinned ones are known by address alone, and two names may share one.
-        self._pinned = _client(proxy, context, keepalive=0)
+        self._proxy = proxy
+        self._tls = tls
+        self._made: _Clients | None = None
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._trusted.aclose()
-        await self._pinned.aclose()
+        if self._made is not None:
+            await self._made.trusted.aclose()
+            await self._made.pinned.aclose()
+
+    @property
+    def _clients(self) -> _Clients:
+        """Made at the first request: to read the authorities takes longer than most verbs, which ask nobody."""
+        if self._made is None:
+            context = self._tls or _tls_context()
+            self._made = _Clients(
+                _client(self._proxy, context, keepalive=4), _client(self._proxy, context, keepalive=0)
+            )
+        return self._made
 
     async def request(
         self,
@@ -119,10 +134,10 @@ class GuardedHttpClient:
     async def _send(
         self, method: str, url: httpx.URL, headers: dict[str, str], body: bytes, trusted: bool, progress: _Progress
     ) -> HttpAnswer:
-        client, target = self._trusted, url
+        client, target = self._clients.trusted, url
         extensions: dict[str, object] = {"trace": progress.trace}
         if not trusted:
-            client, target = self._pinned, url.copy_with(host=await self._checked_address(url))
+            client, target = self._clients.pinned, url.copy_with(host=await self._checked_address(url))
             extensions["sni_hostname"] = url.raw_host.decode("ascii")
         names = {name.lower() for name in headers}
         if "host" not in names:

@@ -44,10 +44,12 @@ class ByFile(LoadFileScheduling):
         return STACK if nodeid.startswith(STACK) else super()._split_scope(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # with `-p no:xdist` nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
     return ByFile(config, log) if config.option.dist == "loadfile" else None
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many as there are cores; one more for the stack's tests, which mostly wait for containers."""
     with_stack = "stack" in config.option.markexpr.replace("not stack", "")

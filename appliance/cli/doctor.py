@@ -15,17 +15,16 @@ from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 import click
 import msgspec
 
-from appliance import host
 from appliance.cli.context import CliContext, print_json
-from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.config_file import ConfigError, load
 from appliance.deploy.doctor import DoctorContext, Finding, check_volumes
 from appliance.deploy.doctor import run as run_checks
 from appliance.deploy.topology import public_url
+from appliance.host_services import guarded_http_client, host_services
 from appliance.http_client import GuardedHttpClient
 from appliance.logs import configure_logging
-from appliance.plugins import HostServices, PluginError, PluginHost
+from appliance.plugins import PluginError, PluginHost
 
 DEFAULT_DIR: Final = Path("/opt/condev")
 MARKS: Final = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
@@ -80,7 +79,7 @@ async def _examine(
 ) -> tuple[list[Finding], dict[str, Any] | None]:
     config, problems = _config(cli)
     configure_logging(config.log)
-    http = GuardedHttpClient(proxy=config.outbound.proxy, allow_private=config.outbound.allow_private)
+    http = guarded_http_client(config)
     try:
         with tempfile.TemporaryDirectory(prefix="condev-doctor-") as scratch:
             plugins, plugin_problems = _plugins(config, cli.data_dir, Path(scratch), http)
@@ -115,20 +114,13 @@ def _plugins(
 ) -> tuple[PluginHost | None, list[str]]:
     """Every plugin, so that notifiers can be asked; their directories are made in `scratch`: doctor writes nothing.
 
-    Not as other verbs load them: the web framework that comes with it takes seconds on a small host.
+    Not as `load_plugins` does: it ends the process where one is wrong.
     """
     own = data_dir / "plugins.d"
     if not config.plugins.directory and own.is_dir():
         config = msgspec.structs.replace(config, plugins=msgspec.structs.replace(config.plugins, directory=str(own)))
     try:
-        services = HostServices(
-            http=http,
-            clock=SystemClock(),
-            data_dir=scratch,
-            site_url=public_url(config) or "http://localhost",
-            memory_bytes=host.memory_bytes(),
-            cpus=host.cpus(),
-        )
+        services = host_services(config, scratch, public_url(config) or "http://localhost", http)
         return PluginHost.load(config, services), []
     except PluginError as error:
         return None, [str(problem) for problem in error.problems]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.app import host_services
 from appliance.cli.context import CliContext, fail
+from appliance.host_services import host_services
 from appliance.logs import configure_logging
 from appliance.plugins import PluginError, PluginHost
 

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import socket
 import sys
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 
@@ -16,6 +16,9 @@ from appliance.config_file import ConfigError
 from appliance.config_shown import exposed_secrets
 from appliance.data_dir import ADDRESS_FILE, RESTORE_MARKER
 from appliance.roles import Role
+
+if TYPE_CHECKING:
+    from appliance.cli.demo import Demo
 
 # Read by the C library when a process starts, so they are set before it does: two heaps instead of eight for each
 # core, and freed memory goes back to the system. Times are UTC everywhere: the embedded engine takes TZ as its own.
@@ -81,7 +84,6 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     import uvicorn
 
     from appliance.app import create_app
-    from appliance.cli.demo import Demo
     from appliance.ingest.http import BoundedHttpProtocol
 
     listener = _listen(host, port)
@@ -89,7 +91,7 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     address = context.config.site.url or f"http://{_printable(host)}:{bound}"
     if not context.config.site.url:
         (context.data_dir / ADDRESS_FILE).write_text(address, "utf-8")
-    demonstration = Demo(context.data_dir, address, traffic=traffic) if demo else None
+    demonstration = _demonstration(context, address, traffic=traffic) if demo else None
     try:
         app = create_app(context.config, context.data_dir, role=role, site_url=address, demo=demonstration)
     except ConfigError as error:
@@ -137,6 +139,12 @@ def _run(context: CliContext, host: str, port: int, role: Role, *, demo: bool, t
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+def _demonstration(context: CliContext, address: str, *, traffic: bool) -> Demo:
+    from appliance.cli.demo import Demo
+
+    return Demo(context.data_dir, address, traffic=traffic)
 
 
 def _hide_environment() -> None:

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from appliance.hookspecs import Clock, ProjectSettings
 from appliance.model import JsonObject
 
+ADMISSION_FILE: Final = "admission.json"  # in the data directory
 FORMAT: Final = 1
 RELOAD_SECONDS: Final = 0.5  # a new key works within this time; a stat() costs 1 µs, so twice a second is free
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024  # about 100,000 projects; more is not our file

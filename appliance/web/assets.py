@@ -6,38 +6,19 @@ modules they are and import each other by relative path.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import mimetypes
 from pathlib import Path
 from typing import Final
 
-import brotli
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
-from msgspec import Struct
+
+from appliance.web.asset import FOREVER, Asset, asset_of, encoded
 
 STATIC: Final = Path(__file__).parent / "static"
-FOREVER: Final = "public, max-age=31536000, immutable"
 STYLES: Final = "css/app.css"
 PREFETCH: Final = "prefetch.speculationrules"  # which links a browser may fetch when they are pointed at
-_OWN_TYPES: Final = {
-    ".js": "text/javascript",
-    ".mjs": "text/javascript",
-    ".speculationrules": "application/speculationrules+json",
-}
-_COMPRESSED: Final = frozenset({".css", ".js", ".svg", ".json", ".html"})
-_SMALL: Final = 512  # bytes; below it compression gains less than its header costs
-
-
-class Asset(Struct, frozen=True):
-    """One file, ready to send."""
-
-    content_type: str
-    body: bytes
-    gzip: bytes = b""  # empty: not worth it
-    br: bytes = b""
 
 
 class AssetsMissingError(RuntimeError):
@@ -109,28 +90,6 @@ def _read(directory: Path) -> dict[str, Asset]:
             files[name] = asset_of(path.suffix, path.read_bytes())
     files[STYLES] = asset_of(".css", b"\n".join(styles))
     return files
-
-
-def asset_of(suffix: str, body: bytes) -> Asset:
-    """A file made ready; `suffix` says of which kind it is."""
-    kind = _OWN_TYPES.get(suffix) or mimetypes.types_map.get(suffix, "")
-    text = suffix in _COMPRESSED and len(body) > _SMALL
-    return Asset(
-        content_type=f"{kind}; charset=utf-8" if kind.startswith("text/") else kind or "application/octet-stream",
-        body=body,
-        gzip=gzip.compress(body, 9, mtime=0) if text else b"",
-        br=brotli.compress(body, quality=9) if text else b"",  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    )
-
-
-def encoded(asset: Asset, accepts: str) -> tuple[bytes, bytes]:
-    """The body as this client takes it, and its Content-Encoding, b"" for none; `accepts` is Accept-Encoding."""
-    codings = {part.split(";")[0].strip() for part in accepts.split(",") if "q=0" not in part.replace("q=0.", "")}
-    if asset.br and "br" in codings:
-        return asset.br, b"br"
-    if asset.gzip and "gzip" in codings:
-        return asset.gzip, b"gzip"
-    return asset.body, b""
 
 
 def _negotiated(asset: Asset, current: bool, accepts: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from appliance.web.assets import FOREVER, Asset, asset_of, encoded
+from appliance.web.asset import FOREVER, Asset, asset_of, encoded
 
 # In a wheel hatch_build.py puts them beside this file; in a checkout they are where the SDK's own build leaves them.
 PLACES: Final = (Path(__file__).parent / "sdk", Path(__file__).parents[2] / "sdk" / "dist")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import bcrypt
 import pytest
 
 from appliance.accounts.access import WaitError
@@ -38,6 +39,29 @@ async def test_the_same_password_from_another_keyboard_is_the_same(hasher: Passw
 async def test_no_password_matches_an_account_without_one(hasher: PasswordHasher) -> None:
     assert not await hasher.matches("", "")
     assert not await hasher.matches("no password has this hash", "")
+
+
+async def test_an_account_without_a_password_costs_one_hash_of_the_same_cost_and_a_start_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs: list[bytes] = []
+    really = {name: getattr(bcrypt, name) for name in ("hashpw", "checkpw")}
+
+    def counting(name: str) -> Callable[[bytes, bytes], object]:
+        def call(password: bytes, salt: bytes) -> object:
+            costs.append(salt[:7])
+            return really[name](password, salt)
+
+        return call
+
+    for name in really:
+        monkeypatch.setattr(bcrypt, name, counting(name))
+    hasher = PasswordHasher(rounds=5)
+    assert costs == []
+    assert not await hasher.matches("correct horse battery staple", "")
+    assert not await hasher.matches("wrong", await hasher.hash("correct horse battery staple"))
+    assert costs == [b"$2b$05$"] * 3
+    hasher.close()
 
 
 async def test_an_unpaired_surrogate_is_a_wrong_password_and_not_an_error(hasher: PasswordHasher) -> None:

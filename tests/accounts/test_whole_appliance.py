@@ -17,8 +17,9 @@ from litestar.routes import ASGIRoute, HTTPRoute
 from appliance.accounts.access import COMMAND_LINE, ROLE_PERMISSIONS, SCOPE_PERMISSIONS, Permission, Role
 from appliance.accounts.guards import check_routes, declared, is_api
 from appliance.accounts.tokens import new_api_token, new_secret
-from appliance.app import Appliance, Core, create_app
+from appliance.app import Appliance, create_app
 from appliance.config import Config
+from appliance.core import Core
 from appliance.data_dir import prepare_data_dir
 from appliance.metadata.migrate import migrate
 from appliance.roles import Role as ProcessRole

@@ -15,11 +15,11 @@ from pathlib import Path
 from sqlalchemy import select
 
 from appliance import host
-from appliance.app import host_services
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.data_dir import metadata_url
 from appliance.hookspecs import EventFilter, Page
+from appliance.host_services import host_services
 from appliance.issues.models import IssueModel
 from appliance.metadata.database import Database, create_all
 from appliance.pipeline.models import DeadLetterModel, IntentModel, PipelineCountModel

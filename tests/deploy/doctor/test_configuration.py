@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.app import host_services
 from appliance.config import Backup, Config
 from appliance.config_file import load
 from appliance.deploy.doctor import configuration
+from appliance.host_services import host_services
 from appliance.plugins import PluginHost
 
 from .conftest import HostTree, MakeContext, codes, configured, only

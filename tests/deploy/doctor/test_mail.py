@@ -13,12 +13,12 @@ import pytest
 import trustme
 from pytest_httpserver import HTTPServer
 
-from appliance.app import host_services
 from appliance.config import Config
 from appliance.deploy.doctor import Probes, mail
 from appliance.deploy.doctor.knock import greeting
 from appliance.deploy.doctor.mail_advice import PORTS, advise
 from appliance.hookspecs import Notifier
+from appliance.host_services import host_services
 from appliance.plugins import PluginHost
 from appliance.testing.mailbox import Mailbox
 

@@ -49,9 +49,12 @@ def server_store(url: str, username: str, password: str, database: str) -> Click
 class TestServerClickHouse(EventStoreSuite):
     @pytest.fixture
     async def store(self, front: str) -> AsyncIterator[ClickHouseStore]:
-        store = server_store(front, "default", PASSWORD, f"test_{secrets.token_hex(8)}")
+        database = f"test_{secrets.token_hex(8)}"
+        store = server_store(front, "default", PASSWORD, database)
         await store.open()
         yield store
+        # A hundred databases would make each that follows dearer to open.
+        await store.engine.maintain("dropping the test's database", f"DROP DATABASE {database}")
         await store.close()
 
 
