@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.stack.lab.images import APPLIANCE, KEEP
 from tests.stack.lab.site import DOMAIN, ROOT, Site, install
 from tests.stack.lab.vps import Vps, machine
 
@@ -124,6 +125,7 @@ class Machines:
                     hosts={DOMAIN: "VPS"},
                 )
             )  # fmt: skip
+            vps.docker("tag", KEEP, APPLIANCE)
             self._kind, self._home = kind, Home(vps, kind)
         return self._home
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,8 +24,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.stack.lab.engine import CLEAN, IMAGES, LAB, STOP_SECONDS, stop_process, wait_for_engine
-from tests.stack.lab.images import APPLIANCE, KEEP
+from tests.stack.lab.engine import CLEAN, IMAGES, LAB, STOP_SECONDS, stop_engine, wait_for_engine
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 V1_CONTROLLERS: Final = ("memory", "cpuset")
@@ -65,6 +65,7 @@ class Vps:
         self.outside: Final = f"10.77.{number}.1"  # this side: all that it can reach
         self.disk: Final = disk
         self._hosts: Final = hosts
+        self._process: subprocess.Popen[bytes] | None = None
         self._events: subprocess.Popen[bytes] | None = None
 
     # ── using it ──
@@ -144,19 +145,21 @@ class Vps:
     @contextlib.contextmanager
     def running(self, block: Sequence[int] = ()) -> Generator[Vps]:
         """See `machine`."""
-        self._remove()
-        self._make_files()
-        for path in (*self._groups(""), *self._groups("host"), *self._groups("docker")):
-            path.mkdir(parents=True, exist_ok=True)
-            self._limit(path)
-        self._make_network(block)
+        self.remove()
         try:
+            self._make_files()
+            for path in (*self._groups(""), *self._groups("host"), *self._groups("docker")):
+                path.mkdir(parents=True, exist_ok=True)
+                self._limit(path)
+            self._make_network(block)
             self.start()
-            yield self
+            try:
+                yield self
+            finally:
+                self.run("sh", "-c", CLEAN, check=False)  # nothing of it is left in the images' directory
         finally:
-            self._clean()
             self.stop()
-            self._remove()
+            self.remove()
 
     def start(self) -> None:
         """Boot: start its engine."""
@@ -180,7 +183,6 @@ class Vps:
                 raise AssertionError(f"{self.name} did not boot:\n{log.read_text('utf-8', 'replace')[-3000:]}")
             time.sleep(0.05)
         wait_for_engine(self.words(["docker"]), log)
-        self.docker("tag", KEEP, APPLIANCE)
         with (self.place / "oom-events").open("ab") as events:
             # Of this side's memory, not the machine's.
             words = ["nsenter", "--target", (self.place / "pid").read_text("ascii"), "--mount", "docker", "events"]
@@ -188,17 +190,15 @@ class Vps:
 
     def stop(self) -> None:
         """Shut down: containers are stopped by the engine, which ends."""
-        stop_process(self.place / "pid")
-        self._process.wait(STOP_SECONDS)
+        stop_engine(self.place / "pid")
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that did not boot: `remove` ends it
+                self._process.wait(STOP_SECONDS)
         if self._events is not None:
             self._events.terminate()  # it ends with the engine; where it never had one, it would wait
             self._events.wait(STOP_SECONDS)
             self._events = None
         (self.place / "pid").unlink(missing_ok=True)
-
-    def _clean(self) -> None:
-        """Nothing of it is left in the engine's directory for the next machine."""
-        self.run("sh", "-c", CLEAN, check=False)
 
     def _groups(self, leaf: str) -> list[Path]:
         """Its control groups: of all of it (""), of the engine and commands ("host"), or of containers ("docker")."""
@@ -259,20 +259,29 @@ class Vps:
         if not block:  # nothing is to be learned from waiting: each `condev apply` would take seven seconds more
             _call(*rule, "!", "-d", f"{self.outside}/24", "-j", "REJECT")
 
-    def _remove(self) -> None:
-        stop_process(self.place / "pid")
+    def remove(self) -> None:
+        """End what runs on it, and take away what it is made of; also of a run that was killed."""
+        stop_engine(self.place / "pid")
+        there = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
+        # In every hierarchy: the engine makes groups in those that limit nothing here, too.
+        groups = [*CGROUPS.glob(self.group), *CGROUPS.glob(f"*/{self.group}")]
+        members = [file.read_text("ascii") for group in groups for file in group.rglob("cgroup.procs")]
+        for pid in {int(pid) for pid in f"{there.stdout} {' '.join(members)}".split()}:
+            with contextlib.suppress(ProcessLookupError):  # a container outlives an engine that was killed
+                os.kill(pid, signal.SIGKILL)
         subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self.link], capture_output=True, check=False)
-        for group in self._groups(""):
-            for path in sorted(group.rglob("*"), reverse=True) if group.is_dir() else ():
-                if path.is_dir():
-                    with contextlib.suppress(OSError):  # a process that is still ending: the next run finds it empty
-                        path.rmdir()
-            with contextlib.suppress(OSError):
-                group.rmdir()
-        if (self.place / "opt").is_mount():  # also of a run that was killed
+        for path in (path for group in groups for path in (*sorted(group.rglob("*/"), reverse=True), group)):
+            with contextlib.suppress(OSError):  # a process that is still ending: the next run finds it empty
+                path.rmdir()
+        if (self.place / "opt").is_mount():
             _call("umount", "--lazy", str(self.place / "opt"))
         subprocess.run(["rm", "-rf", "--one-file-system", self.place], check=True)
+
+
+def remove_left(name: str) -> None:
+    """Take away what a run that was killed left of a machine."""
+    Vps(name, 0, 1, {}).remove()
 
 
 def _call(*command: str) -> None:
