@@ -11,7 +11,7 @@ import pytest
 
 from tests.stack.lab import images
 from tests.stack.lab.engine import LAB, Engine
-from tests.stack.lab.machines import LARGE, SMALL, SMALLEST, Handed, Home, Machines
+from tests.stack.lab.machines import LARGE, MAPPED, SMALL, SMALLEST, Handed, Home, Machines
 from tests.stack.lab.needs import lacking
 from tests.stack.lab.whole import whole_lab
 
@@ -19,7 +19,7 @@ HERE: Final = Path(__file__).parent
 NICE: Final = 5  # beside other tests, some of which drive a browser and wait for no more than a minute
 TEST_SECONDS: Final = 900  # the first of a machine installs; building the images takes up to eight minutes
 # The files of a machine follow each other, so that it is booted and installed once.
-ORDER: Final = ("lab", "smallest", "small_installed", "small_broken", "small_moves_on", "large")
+ORDER: Final = ("lab", "smallest", "small_installed", "small_broken", "small_moves_on", "large", "mapped")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,3 +70,8 @@ def handed(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Hand
 def large(machines: Machines, handed: Handed) -> Home:
     """After the backup was made, since for that another machine runs."""
     return machines.home(LARGE)
+
+
+@pytest.fixture
+def mapped(machines: Machines) -> Home:
+    return machines.home(MAPPED)

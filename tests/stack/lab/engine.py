@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 LAB: Final = Path(os.environ.get("CONDEV_STACK_LAB", Path(tempfile.gettempdir()) / "condev-stack"))
 IMAGES: Final = LAB / "images"  # the data root of every engine here
@@ -124,6 +124,14 @@ class Engine:
         if done.returncode:
             raise AssertionError(f"docker {' '.join(arguments)}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
         return done.stdout
+
+    @contextlib.contextmanager
+    def saved(self, *tags: str) -> Generator[IO[bytes]]:
+        """What `docker save` writes of these images, while it does."""
+        with subprocess.Popen([*self._command, "save", *tags], stdout=subprocess.PIPE) as saving:
+            assert saving.stdout is not None
+            yield saving.stdout
+        assert saving.returncode == 0
 
     def environment(self) -> dict[str, str]:
         """For programs that call `docker` themselves."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from appliance import __version__
 from tests.stack.lab.engine import LAB, Engine
+from tests.stack.lab.vps import Vps
 
 REPOSITORY: Final = Path(__file__).parents[3]
 HERE: Final = Path(__file__).parent
@@ -61,3 +62,9 @@ def _build_others(engine: Engine) -> None:
     build(engine, "condev-lab/caddy-get", HERE / "stand-ins" / "caddy", "--target", "get")
     build(engine, CADDY, HERE / "stand-ins" / "caddy")
     build(engine, POSTGRES, HERE / "stand-ins" / "postgres")
+
+
+def hand_over(engine: Engine, vps: Vps, *tags: str) -> None:
+    """Copy images to a machine that has its own."""
+    with engine.saved(*tags) as archive:
+        subprocess.run(vps.words(["docker", "load", "--quiet"]), stdin=archive, check=True, timeout=BUILD_SECONDS)

@@ -14,6 +14,7 @@ Both versions of the cgroup hierarchy are written for; only version 1 has been r
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,8 @@ from tests.stack.lab.engine import CLEAN, IMAGES, LAB, STOP_SECONDS, stop_engine
 CGROUPS: Final = Path("/sys/fs/cgroup")
 V1_CONTROLLERS: Final = ("memory", "cpuset")
 KIB: Final = 1024
+MAPPED_USER: Final = "nobody:nogroup"  # in /etc/passwd of every Debian
+FIRST_MAPPED: Final = 200_000  # what root in a container is to the machine
 OWN_DIRECTORIES: Final = ("opt", "usr/local/bin", "root")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,6 +42,7 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 for directory in opt usr/local/bin root; do mount --bind "$PLACE/$directory" "/$directory"; done
 for file in meminfo swaps; do mount --bind "$PLACE/$file" "/proc/$file"; done
+[ ! -d "$PLACE/etc" ] || mount -t overlay overlay -o "lowerdir=/etc,upperdir=$PLACE/etc,workdir=$PLACE/etc.work" /etc
 mount --bind "$PLACE/hosts" /etc/hosts
 ip link set lo up
 exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-root "$PLACE/exec" \\
@@ -49,7 +53,9 @@ exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-roo
 class Vps:
     """One machine. Use `machine()`."""
 
-    def __init__(self, name: str, memory: int, cpus: int, hosts: Mapping[str, str], disk: int = 0) -> None:
+    def __init__(
+        self, name: str, memory: int, cpus: int, hosts: Mapping[str, str], disk: int = 0, maps_users: bool = False
+    ) -> None:  # fmt: skip
         """See `machine`."""
         number = (
             zlib.crc32(name.encode()) % 200 + 20
@@ -64,6 +70,8 @@ class Vps:
         self.address: Final = f"10.77.{number}.2"  # the machine's public one
         self.outside: Final = f"10.77.{number}.1"  # this side: all that it can reach
         self.disk: Final = disk
+        self.maps_users: Final = maps_users
+        self.images: Final = self.place / "images" if maps_users else IMAGES  # whose files belong to other users
         self._hosts: Final = hosts
         self._process: subprocess.Popen[bytes] | None = None
         self._events: subprocess.Popen[bytes] | None = None
@@ -164,7 +172,7 @@ class Vps:
     def start(self) -> None:
         """Boot: start its engine."""
         environment = {
-            "PATH": PATH, "HOME": "/root", "PLACE": str(self.place), "IMAGES": str(IMAGES), "GROUP": self.group,
+            "PATH": PATH, "HOME": "/root", "PLACE": str(self.place), "IMAGES": str(self.images), "GROUP": self.group,
         }  # fmt: skip
         join = " ".join(f"echo $$ > {path / 'cgroup.procs'} &&" for path in self._groups("host"))
         log = self.place / "dockerd.log"
@@ -232,7 +240,14 @@ class Vps:
                 file.truncate(self.disk * KIB * KIB)
             _call("mkfs.ext4", "-q", "-F", "-m", "0", str(image))
             _call("mount", "-o", "loop", str(image), str(self.place / "opt"))
-        (self.place / "daemon.json").write_text("{}")
+        settings: dict[str, str] = {}
+        if self.maps_users:
+            settings["userns-remap"] = MAPPED_USER
+            for name in ("etc", "etc.work"):
+                (self.place / name).mkdir()
+            for file, owner in zip(("subuid", "subgid"), MAPPED_USER.split(":"), strict=True):
+                (self.place / "etc" / file).write_text(f"{owner}:{FIRST_MAPPED}:65536\n")
+        (self.place / "daemon.json").write_text(json.dumps(settings))
         total = self.memory * KIB
         shares = {"MemTotal": 1.0, "MemFree": 0.7, "MemAvailable": 0.85, "Buffers": 0.01, "Cached": 0.1}
         shares |= {"SwapTotal": 0.0, "SwapFree": 0.0}
@@ -293,7 +308,7 @@ def _call(*command: str) -> None:
 @contextlib.contextmanager
 def machine(
     name: str, *, memory: int, cpus: int, hosts: Mapping[str, str] | None = None, block: Sequence[int] = (),
-    disk: int = 0,
+    disk: int = 0, maps_users: bool = False,
 ) -> Generator[Vps]:  # fmt: skip
     """A fresh machine for the time of the block. One at a time: they share the images.
 
@@ -305,6 +320,7 @@ def machine(
         block: TCP ports that its provider lets nobody reach from it, without a word, as all else that is not this side;
             with none, what tries to get out is refused at once.
         disk: in MiB, of /opt; 0 leaves it on this machine's.
+        maps_users: its engine has `userns-remap`, and images of its own: none, until `images.hand_over`.
     """
-    with Vps(name, memory, cpus, hosts or {}, disk).running(block) as vps:
+    with Vps(name, memory, cpus, hosts or {}, disk, maps_users).running(block) as vps:
         yield vps
