@@ -245,8 +245,9 @@ class Vps:
             settings["userns-remap"] = MAPPED_USER
             for name in ("etc", "etc.work"):
                 (self.place / name).mkdir()
-            for file, owner in zip(("subuid", "subgid"), MAPPED_USER.split(":"), strict=True):
-                (self.place / "etc" / file).write_text(f"{owner}:{FIRST_MAPPED}:65536\n")
+            lines = "".join(f"{owner}:{FIRST_MAPPED}:65536\n" for owner in MAPPED_USER.split(":"))
+            for file in ("subuid", "subgid"):  # of groups, too, some engines ask by the user's name
+                (self.place / "etc" / file).write_text(lines)
         (self.place / "daemon.json").write_text(json.dumps(settings))
         total = self.memory * KIB
         shares = {"MemTotal": 1.0, "MemFree": 0.7, "MemAvailable": 0.85, "Buffers": 0.01, "Cached": 0.1}
