@@ -19,7 +19,7 @@ HERE: Final = Path(__file__).parent
 NICE: Final = 5  # beside other tests, some of which drive a browser and wait for no more than a minute
 TEST_SECONDS: Final = 900  # the first of a machine installs; building the images takes up to eight minutes
 # The files of a machine follow each other, so that it is booted and installed once.
-ORDER: Final = ("lab", "smallest", "small_installed", "small_broken", "small_moves_on", "large", "mapped")
+ORDER: Final = ("lab", "mapped", "smallest", "small_installed", "small_broken", "small_moves_on", "large")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
