@@ -10,14 +10,16 @@ from typing import Final
 import pytest
 
 from tests.stack.lab import images
-from tests.stack.lab.engine import LAB, Engine, lacking, whole_lab
-from tests.stack.lab.machines import LARGE, SMALL, SMALLEST, Handed, Home, Machines
+from tests.stack.lab.engine import LAB, Engine
+from tests.stack.lab.machines import LARGE, MAPPED, SMALL, SMALLEST, Handed, Home, Machines
+from tests.stack.lab.needs import lacking
+from tests.stack.lab.whole import whole_lab
 
 HERE: Final = Path(__file__).parent
 NICE: Final = 5  # beside other tests, some of which drive a browser and wait for no more than a minute
 TEST_SECONDS: Final = 900  # the first of a machine installs; building the images takes up to eight minutes
 # The files of a machine follow each other, so that it is booted and installed once.
-ORDER: Final = ("smallest", "small_installed", "small_broken", "small_moves_on", "large")
+ORDER: Final = ("lab", "mapped", "smallest", "small_installed", "small_broken", "small_moves_on", "large")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,12 +32,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def machines() -> Generator[Machines]:
-    """The images are in the lab's store, and nothing runs yet."""
-    if missing := lacking():
-        pytest.skip(f"the stack tests need {missing}")
+def able() -> None:
+    """Machines can be simulated here."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.nice(NICE)  # what it starts, engines and containers, too
+    if missing := lacking():
+        pytest.skip(f"the stack tests need {missing}")
+
+
+@pytest.fixture(scope="session")
+def machines(able: None) -> Generator[Machines]:
+    """The images are in the lab's store, and nothing runs yet."""
     with whole_lab():
         with Engine(LAB / "engine").running() as engine:
             images.ensure(engine)
@@ -63,3 +70,8 @@ def handed(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Hand
 def large(machines: Machines, handed: Handed) -> Home:
     """After the backup was made, since for that another machine runs."""
     return machines.home(LARGE)
+
+
+@pytest.fixture
+def mapped(machines: Machines) -> Home:
+    return machines.home(MAPPED)

@@ -22,7 +22,6 @@ from tests.stack.lab.site import (
 )
 from tests.stack.lab.storm import Steady, survives_a_storm
 
-STORM_SECONDS = 15.0
 STORES = ("clickhouse", "postgres")
 
 
@@ -41,8 +40,8 @@ def test_secrets_of_the_servers_were_made_and_those_of_before_kept(large: Home) 
     assert "CLICKHOUSE_PASSWORD=" in text
 
 
-def test_a_storm_of_ten_times_what_is_taken_costs_nothing_that_was_accepted(large: Home) -> None:
-    survives_a_storm(large.site, STORM_SECONDS, "stack-4c8g-storm")
+def test_half_an_hours_worth_of_events_in_a_minute_costs_nothing_that_was_accepted(large: Home) -> None:
+    survives_a_storm(large.site, "stack-4c8g-storm")
     assert large.vps.oom_kills() == 0
 
 

@@ -19,8 +19,6 @@ from tests.stack.lab.site import (
 )
 from tests.stack.lab.storm import Steady, survives_a_storm
 
-STORM_SECONDS = 30.0
-TIMES_TOO_MUCH = 10
 MIB = 1 << 20
 SERVICES = ("caddy", "ingest", "core")
 
@@ -30,9 +28,8 @@ def _installed(small: Home) -> None:
     assert small.site
 
 
-def test_a_storm_of_ten_times_what_is_taken_costs_nothing_that_was_accepted(small: Home) -> None:
-    seen = survives_a_storm(small.site, STORM_SECONDS, "stack-2c2g-storm")
-    assert seen.statuses[429] > (TIMES_TOO_MUCH - 1) * seen.statuses[200], seen.statuses
+def test_half_an_hours_worth_of_events_in_a_minute_costs_nothing_that_was_accepted(small: Home) -> None:
+    survives_a_storm(small.site, "stack-2c2g-storm")
     assert small.vps.oom_kills() == 0
     small.site.report()
 

@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 from appliance.config_file import ConfigError
 from appliance.deploy.apply import difference, dotenv
 from appliance.deploy.apply.checks import check
-from appliance.deploy.apply.engine import Compose, EngineError
+from appliance.deploy.apply.engine import Compose, EngineError, ServiceState
 from appliance.deploy.apply.images import Images
 from appliance.deploy.apply.journal import Release, Releases, Step, backup_name
 from appliance.deploy.apply.layout import ApplyError, Installation, write_file
@@ -39,7 +39,7 @@ from appliance.deploy.extensions import load_without_secrets
 
 AUTHORITY: Final = Path("caddy/data/caddy/pki/authorities/local/root.crt")  # of `[deploy] tls = "internal"`
 LOG_LINES: Final = 8  # of each service that did not come up
-SETTLE_SECONDS: Final = 5.0  # after health: what dies at its first work dies within them
+SETTLE_SECONDS: Final = 5.0  # for services without a health check: what dies at once dies within them
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -260,6 +260,7 @@ class Apply:
             said["note"] = asyncio.run(
                 run_self_test(installation.data, site, ports, authority, prepared.rendered.protocols)
             )
+            self._states(prepared)  # the event was their first work: some die of that
 
     def _migrate(self, prepared: Prepared) -> str:
         if not prepared.migrations.pending:
@@ -269,19 +270,25 @@ class Apply:
         return "; ".join(prepared.migrations.steps)
 
     def _health(self, prepared: Prepared) -> str:
-        """Every service well, and still so a moment later, in the containers that were asked for."""
+        """Every service well, and still so a moment later where nothing but its running is known."""
+        states = self._states(prepared)
+        if not all(state.health for state in states):
+            time.sleep(SETTLE_SECONDS)
+            self._states(prepared)
+        return f"{', '.join(sorted(prepared.record.hashes))} are well"
+
+    def _states(self, prepared: Prepared) -> list[ServiceState]:
+        """Those of the services, in the containers that were asked for. Raises `EngineError` when one is not well."""
         wanted = prepared.record.hashes
-        for pause in (0.0, SETTLE_SECONDS):
-            time.sleep(pause)
-            states = {state.service: state for state in self._compose.states()}
-            unwell = [
-                f"{name} ({states[name].status if name in states else 'is not there'})"
-                for name in sorted(wanted)
-                if name not in states or not states[name].well
-            ]
-            if unwell:
-                raise EngineError(f"not well: {', '.join(unwell)}; see `condev logs`")
-        return f"{', '.join(sorted(wanted))} are well"
+        states = {state.service: state for state in self._compose.states()}
+        unwell = [
+            f"{name} ({states[name].status if name in states else 'is not there'})"
+            for name in sorted(wanted)
+            if name not in states or not states[name].well
+        ]
+        if unwell:
+            raise EngineError(f"not well: {', '.join(unwell)}; see `condev logs`")
+        return [states[name] for name in wanted]
 
     def _last_words(self) -> str:
         """What the services that are not well logged last: the reason stands there more often than with Compose."""

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Struct
 
 from appliance.config import Config
-from appliance.deploy.extensions import load_plugins
 from appliance.running_file import Running, read_running
 
 
@@ -40,6 +39,8 @@ class Migrations(Struct, frozen=True, kw_only=True):
 
 def known_schemas(config: Config, data_dir: Path) -> Schemas:
     """What this version makes. Loads the plugins, opens nothing."""
+    # Here: `condev status` asks for nothing but `running_of`, and need not load the stores' libraries for it.
+    from appliance.deploy.extensions import load_plugins
     from appliance.metadata.migrate import known_revisions, known_schema
 
     metadata = known_schema()

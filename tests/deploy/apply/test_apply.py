@@ -7,6 +7,7 @@ import os
 import stat
 
 import pytest
+from msgspec import structs
 
 from appliance.deploy.apply.engine import EngineError
 from appliance.deploy.apply.journal import Fate, Releases, Step
@@ -99,6 +100,37 @@ def test_a_self_test_that_does_not_come_back_goes_back(house: House, monkeypatch
     with pytest.raises(FailedError, match=r"^self_test: the event was accepted"):
         house.apply()
     assert house.check_whole() == "one"
+
+
+def test_a_service_that_dies_of_the_self_tests_event_goes_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.apply()
+    house.write("two")
+
+    async def deadly(*_: object) -> str:
+        house.compose.stop(["ingest"])
+        return "there and back"
+
+    monkeypatch.setattr("appliance.deploy.apply.run.run_self_test", deadly)
+    with pytest.raises(FailedError, match=r"^self_test: not well: ingest \(exited\)"):
+        house.apply()
+    assert house.check_whole() == "one"
+
+
+def test_only_a_service_without_a_health_check_is_given_time_to_die(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("appliance.deploy.apply.run.SETTLE_SECONDS", 5.0)
+    monkeypatch.setattr("appliance.deploy.apply.run.time.sleep", waited.append)
+    house.apply()
+    assert waited == [5.0]
+    as_they_are = house.compose.states
+    monkeypatch.setattr(
+        house.compose, "states", lambda: [structs.replace(state, health="healthy") for state in as_they_are()]
+    )
+    house.write("two")
+    house.apply()
+    assert waited == [5.0]
 
 
 def test_a_first_install_that_fails_is_left_to_be_looked_at_and_the_next_run_finishes_it(house: House) -> None:

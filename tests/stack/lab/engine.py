@@ -7,20 +7,16 @@ there on each of them, as if it had been pulled.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 LAB: Final = Path(os.environ.get("CONDEV_STACK_LAB", Path(tempfile.gettempdir()) / "condev-stack"))
-LOCK: Final = Path(tempfile.gettempdir()) / "condev-stack.lock"
 IMAGES: Final = LAB / "images"  # the data root of every engine here
 # Leaves the shared images as they were found: no containers, networks, volumes, and no tags of a release.
 CLEAN: Final = """
@@ -31,34 +27,6 @@ docker image ls --format "{{.Repository}}:{{.Tag}}" | grep ^condev-release/ | xa
 """
 START_SECONDS: Final = 30.0  # it takes one; a busy machine more
 STOP_SECONDS: Final = 30.0
-PROGRAMS: Final = ("dockerd", "docker", "iptables", "ip", "nsenter", "unshare", "taskset", "mmdebstrap", "mkfs.ext4")
-
-
-def lacking() -> str:
-    """What this machine lacks for the stack tests; "" when nothing does."""
-    if os.geteuid() != 0:
-        return "root"
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"{', '.join(missing)} (Debian: docker.io iptables iproute2 mmdebstrap e2fsprogs)" if missing else ""
-
-
-class LabTakenError(RuntimeError):
-    """Another run has simulated machines on this one; the text says what to do."""
-
-
-@contextlib.contextmanager
-def whole_lab() -> Generator[None]:
-    """For the time of the block nobody else has simulated machines, whose networks and groups go by name.
-
-    Raises:
-        LabTakenError: somebody has.
-    """
-    with LOCK.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabTakenError(f"another run of the stack tests holds {LOCK}: wait for its end") from None
-        yield
 
 
 class EngineStoppedError(RuntimeError):
@@ -83,11 +51,14 @@ def wait_for_engine(command: Sequence[str], log: Path) -> None:
     raise EngineStoppedError(f"dockerd does not answer:\n{log.read_text('utf-8', 'replace')[-3000:]}")
 
 
-def stop_process(pid_file: Path) -> None:
-    """End the process whose id the file holds, and wait for it."""
+def stop_engine(pid_file: Path) -> None:
+    """End the engine whose id the file holds, and wait for it; nothing else that has got that id since."""
     try:
         pid = int(pid_file.read_text("ascii"))
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ValueError):
+        return
+    if os.fsencode(pid_file) not in words:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
@@ -113,8 +84,6 @@ class Engine:
         """Start it, and stop it at the end."""
         self.place.mkdir(parents=True, exist_ok=True)
         IMAGES.mkdir(parents=True, exist_ok=True)
-        for left in (self.place / "pid", *LAB.glob("vps/*/pid")):  # of a run that was killed: two engines on one
-            stop_process(left)  # directory would spoil the images
         settings = self.place / "daemon.json"
         settings.write_text("{}")  # keeps the machine's own /etc/docker/daemon.json out
         log = self.place / "dockerd.log"
@@ -156,26 +125,14 @@ class Engine:
             raise AssertionError(f"docker {' '.join(arguments)}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
         return done.stdout
 
+    @contextlib.contextmanager
+    def saved(self, *tags: str) -> Generator[IO[bytes]]:
+        """What `docker save` writes of these images, while it does."""
+        with subprocess.Popen([*self._command, "save", *tags], stdout=subprocess.PIPE) as saving:
+            assert saving.stdout is not None
+            yield saving.stdout
+        assert saving.returncode == 0
+
     def environment(self) -> dict[str, str]:
         """For programs that call `docker` themselves."""
         return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0"}
-
-
-def main() -> None:
-    """End with what keeps the stack tests from running on this machine; quietly when nothing does."""
-    if missing := lacking():
-        sys.exit(f"missing: {missing}")
-    done = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"no namespaces: {done.stderr.strip()}")
-    try:
-        with whole_lab(), Engine(LAB / "engine").running():
-            pass
-    except LabTakenError:
-        return  # an engine runs there; the tests say so
-    except EngineStoppedError as error:
-        sys.exit(f"the engine does not start: {str(error).strip().splitlines()[-1]}")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.stack.lab.engine import LAB, Engine
+from tests.stack.lab.images import APPLIANCE, CADDY, KEEP, hand_over
 from tests.stack.lab.site import DOMAIN, ROOT, Site, install
 from tests.stack.lab.vps import Vps, machine
 
@@ -27,6 +29,7 @@ class Kind(NamedTuple):
     disk: int = 0  # MiB; 0: this machine's
     block: tuple[int, ...] = ()
     env: str = ""  # .env, as it lies there before the first installation
+    maps_users: bool = False  # its engine does: `userns-remap`
     config: str = ""  # config.toml to install with; "": answers as flags
 
 
@@ -53,6 +56,8 @@ SMALL: Final = Kind("small", 2048, 2, disk=10 * 1024, config=CONFIG)
 # ClickHouse and Postgres as servers of their own. A test machine may not raise its limit of open files to the 262144
 # that ClickHouse is given otherwise.
 LARGE: Final = Kind("large", 8192, 4, env="CLICKHOUSE_NOFILE=20000\n", config=CONFIG)
+# As people have it who want root in a container to be nobody outside.
+MAPPED: Final = Kind("mapped", 2048, 2, maps_users=True, config=CONFIG)
 
 
 class Home:
@@ -121,9 +126,13 @@ class Machines:
             vps = self._running.enter_context(
                 machine(
                     kind.name, memory=kind.memory, cpus=kind.cpus, disk=kind.disk, block=kind.block,
-                    hosts={DOMAIN: "VPS"},
+                    hosts={DOMAIN: "VPS"}, maps_users=kind.maps_users,
                 )
             )  # fmt: skip
+            if kind.maps_users:
+                with Engine(LAB / "engine").running() as engine:
+                    hand_over(engine, vps, KEEP, CADDY)
+            vps.docker("tag", KEEP, APPLIANCE)
             self._kind, self._home = kind, Home(vps, kind)
         return self._home
 

@@ -14,7 +14,9 @@ Both versions of the cgroup hierarchy are written for; only version 1 has been r
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,12 +25,13 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.stack.lab.engine import CLEAN, IMAGES, LAB, STOP_SECONDS, stop_process, wait_for_engine
-from tests.stack.lab.images import APPLIANCE, KEEP
+from tests.stack.lab.engine import CLEAN, IMAGES, LAB, STOP_SECONDS, stop_engine, wait_for_engine
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 V1_CONTROLLERS: Final = ("memory", "cpuset")
 KIB: Final = 1024
+MAPPED_USER: Final = "nobody:nogroup"  # in /etc/passwd of every Debian
+FIRST_MAPPED: Final = 200_000  # what root in a container is to the machine
 OWN_DIRECTORIES: Final = ("opt", "usr/local/bin", "root")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,6 +42,7 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 for directory in opt usr/local/bin root; do mount --bind "$PLACE/$directory" "/$directory"; done
 for file in meminfo swaps; do mount --bind "$PLACE/$file" "/proc/$file"; done
+[ ! -d "$PLACE/etc" ] || mount -t overlay overlay -o "lowerdir=/etc,upperdir=$PLACE/etc,workdir=$PLACE/etc.work" /etc
 mount --bind "$PLACE/hosts" /etc/hosts
 ip link set lo up
 exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-root "$PLACE/exec" \\
@@ -49,7 +53,9 @@ exec dockerd --config-file "$PLACE/daemon.json" --data-root "$IMAGES" --exec-roo
 class Vps:
     """One machine. Use `machine()`."""
 
-    def __init__(self, name: str, memory: int, cpus: int, hosts: Mapping[str, str], disk: int = 0) -> None:
+    def __init__(
+        self, name: str, memory: int, cpus: int, hosts: Mapping[str, str], disk: int = 0, maps_users: bool = False
+    ) -> None:  # fmt: skip
         """See `machine`."""
         number = (
             zlib.crc32(name.encode()) % 200 + 20
@@ -64,7 +70,10 @@ class Vps:
         self.address: Final = f"10.77.{number}.2"  # the machine's public one
         self.outside: Final = f"10.77.{number}.1"  # this side: all that it can reach
         self.disk: Final = disk
+        self.maps_users: Final = maps_users
+        self.images: Final = self.place / "images" if maps_users else IMAGES  # whose files belong to other users
         self._hosts: Final = hosts
+        self._process: subprocess.Popen[bytes] | None = None
         self._events: subprocess.Popen[bytes] | None = None
 
     # ── using it ──
@@ -144,24 +153,26 @@ class Vps:
     @contextlib.contextmanager
     def running(self, block: Sequence[int] = ()) -> Generator[Vps]:
         """See `machine`."""
-        self._remove()
-        self._make_files()
-        for path in (*self._groups(""), *self._groups("host"), *self._groups("docker")):
-            path.mkdir(parents=True, exist_ok=True)
-            self._limit(path)
-        self._make_network(block)
+        self.remove()
         try:
+            self._make_files()
+            for path in (*self._groups(""), *self._groups("host"), *self._groups("docker")):
+                path.mkdir(parents=True, exist_ok=True)
+                self._limit(path)
+            self._make_network(block)
             self.start()
-            yield self
+            try:
+                yield self
+            finally:
+                self.run("sh", "-c", CLEAN, check=False)  # nothing of it is left in the images' directory
         finally:
-            self._clean()
             self.stop()
-            self._remove()
+            self.remove()
 
     def start(self) -> None:
         """Boot: start its engine."""
         environment = {
-            "PATH": PATH, "HOME": "/root", "PLACE": str(self.place), "IMAGES": str(IMAGES), "GROUP": self.group,
+            "PATH": PATH, "HOME": "/root", "PLACE": str(self.place), "IMAGES": str(self.images), "GROUP": self.group,
         }  # fmt: skip
         join = " ".join(f"echo $$ > {path / 'cgroup.procs'} &&" for path in self._groups("host"))
         log = self.place / "dockerd.log"
@@ -180,7 +191,6 @@ class Vps:
                 raise AssertionError(f"{self.name} did not boot:\n{log.read_text('utf-8', 'replace')[-3000:]}")
             time.sleep(0.05)
         wait_for_engine(self.words(["docker"]), log)
-        self.docker("tag", KEEP, APPLIANCE)
         with (self.place / "oom-events").open("ab") as events:
             # Of this side's memory, not the machine's.
             words = ["nsenter", "--target", (self.place / "pid").read_text("ascii"), "--mount", "docker", "events"]
@@ -188,17 +198,15 @@ class Vps:
 
     def stop(self) -> None:
         """Shut down: containers are stopped by the engine, which ends."""
-        stop_process(self.place / "pid")
-        self._process.wait(STOP_SECONDS)
+        stop_engine(self.place / "pid")
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that did not boot: `remove` ends it
+                self._process.wait(STOP_SECONDS)
         if self._events is not None:
             self._events.terminate()  # it ends with the engine; where it never had one, it would wait
             self._events.wait(STOP_SECONDS)
             self._events = None
         (self.place / "pid").unlink(missing_ok=True)
-
-    def _clean(self) -> None:
-        """Nothing of it is left in the engine's directory for the next machine."""
-        self.run("sh", "-c", CLEAN, check=False)
 
     def _groups(self, leaf: str) -> list[Path]:
         """Its control groups: of all of it (""), of the engine and commands ("host"), or of containers ("docker")."""
@@ -232,7 +240,15 @@ class Vps:
                 file.truncate(self.disk * KIB * KIB)
             _call("mkfs.ext4", "-q", "-F", "-m", "0", str(image))
             _call("mount", "-o", "loop", str(image), str(self.place / "opt"))
-        (self.place / "daemon.json").write_text("{}")
+        settings: dict[str, str] = {}
+        if self.maps_users:
+            settings["userns-remap"] = MAPPED_USER
+            for name in ("etc", "etc.work"):
+                (self.place / name).mkdir()
+            lines = "".join(f"{owner}:{FIRST_MAPPED}:65536\n" for owner in MAPPED_USER.split(":"))
+            for file in ("subuid", "subgid"):  # of groups, too, some engines ask by the user's name
+                (self.place / "etc" / file).write_text(lines)
+        (self.place / "daemon.json").write_text(json.dumps(settings))
         total = self.memory * KIB
         shares = {"MemTotal": 1.0, "MemFree": 0.7, "MemAvailable": 0.85, "Buffers": 0.01, "Cached": 0.1}
         shares |= {"SwapTotal": 0.0, "SwapFree": 0.0}
@@ -259,20 +275,29 @@ class Vps:
         if not block:  # nothing is to be learned from waiting: each `condev apply` would take seven seconds more
             _call(*rule, "!", "-d", f"{self.outside}/24", "-j", "REJECT")
 
-    def _remove(self) -> None:
-        stop_process(self.place / "pid")
+    def remove(self) -> None:
+        """End what runs on it, and take away what it is made of; also of a run that was killed."""
+        stop_engine(self.place / "pid")
+        there = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
+        # In every hierarchy: the engine makes groups in those that limit nothing here, too.
+        groups = [*CGROUPS.glob(self.group), *CGROUPS.glob(f"*/{self.group}")]
+        members = [file.read_text("ascii") for group in groups for file in group.rglob("cgroup.procs")]
+        for pid in {int(pid) for pid in f"{there.stdout} {' '.join(members)}".split()}:
+            with contextlib.suppress(ProcessLookupError):  # a container outlives an engine that was killed
+                os.kill(pid, signal.SIGKILL)
         subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self.link], capture_output=True, check=False)
-        for group in self._groups(""):
-            for path in sorted(group.rglob("*"), reverse=True) if group.is_dir() else ():
-                if path.is_dir():
-                    with contextlib.suppress(OSError):  # a process that is still ending: the next run finds it empty
-                        path.rmdir()
-            with contextlib.suppress(OSError):
-                group.rmdir()
-        if (self.place / "opt").is_mount():  # also of a run that was killed
+        for path in (path for group in groups for path in (*sorted(group.rglob("*/"), reverse=True), group)):
+            with contextlib.suppress(OSError):  # a process that is still ending: the next run finds it empty
+                path.rmdir()
+        if (self.place / "opt").is_mount():
             _call("umount", "--lazy", str(self.place / "opt"))
         subprocess.run(["rm", "-rf", "--one-file-system", self.place], check=True)
+
+
+def remove_left(name: str) -> None:
+    """Take away what a run that was killed left of a machine."""
+    Vps(name, 0, 1, {}).remove()
 
 
 def _call(*command: str) -> None:
@@ -284,7 +309,7 @@ def _call(*command: str) -> None:
 @contextlib.contextmanager
 def machine(
     name: str, *, memory: int, cpus: int, hosts: Mapping[str, str] | None = None, block: Sequence[int] = (),
-    disk: int = 0,
+    disk: int = 0, maps_users: bool = False,
 ) -> Generator[Vps]:  # fmt: skip
     """A fresh machine for the time of the block. One at a time: they share the images.
 
@@ -296,6 +321,7 @@ def machine(
         block: TCP ports that its provider lets nobody reach from it, without a word, as all else that is not this side;
             with none, what tries to get out is refused at once.
         disk: in MiB, of /opt; 0 leaves it on this machine's.
+        maps_users: its engine has `userns-remap`, and images of its own: none, until `images.hand_over`.
     """
-    with Vps(name, memory, cpus, hosts or {}, disk).running(block) as vps:
+    with Vps(name, memory, cpus, hosts or {}, disk, maps_users).running(block) as vps:
         yield vps
