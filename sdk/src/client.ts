@@ -306,8 +306,7 @@ export function createClient(options: Options, build: Build): Client {
 }
 
 /** The user's signals, where the page wants them heeded. `enable()` is a consent that stands above them. */
-function objects(options: Options): boolean {
-  return (["DoNotTrack", "GlobalPrivacyControl"] as const).some(
-    (name) => options[`respect${name}`] && (Object(globalThis.navigator) as Data)[name.replace(/./, (first) => first.toLowerCase())] == 1, // "1", or true
-  );
+function objects(options: Options): unknown {
+  const { navigator } = globalThis as { navigator?: Navigator & { globalPrivacyControl?: boolean } };
+  return (options.respectDoNotTrack && navigator?.doNotTrack === "1") || (options.respectGlobalPrivacyControl && navigator?.globalPrivacyControl);
 }

@@ -22,7 +22,7 @@ let check: (() => Look | undefined) | undefined;
 /** What a look sees now. If it is white, and stays so, it is reported. Undefined when the SDK does not watch. */
 export const checkWhiteScreen = (): Look | undefined => check?.();
 
-export const whiteScreen = (): Integration => ({ name: "whiteScreen", setup });
+export const whiteScreen: Integration = { name: "whiteScreen", setup };
 
 function setup(client: Client): () => void {
   const options = Object(client.options.whiteScreen) as WhiteScreenOptions;
