@@ -37,7 +37,7 @@ export function publish(integrations: Build["integrations"], more: Exposed, fixe
 /** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text, broken JSON is left out. */
 function optionsOf(data: DOMStringMap): Options {
   const parse = guardWith((error) => data["debug"] && console.debug("condev:", error))(JSON.parse as (text: string) => unknown);
-  const entries = Object.entries(data).map(([name, text = ""]) => [name, /^([[{]|true$|false$)/.test(text) ? parse(text) : text]);
+  const entries = Object.entries(data).map(([name, text = ""]) => [name, "[{".includes(text[0] as string) || text === "true" || text === "false" ? parse(text) : text]);
   return Object.fromEntries(entries) as Options;
 }
 

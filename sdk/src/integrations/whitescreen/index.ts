@@ -33,6 +33,7 @@ function setup(client: Client): () => void {
   let trigger = "";
   let looks = 0;
   let timer: ReturnType<typeof setTimeout>;
+  let observer: MutationObserver | undefined;
 
   const begin = (why: string): void => {
     if (trigger) return;
@@ -83,13 +84,14 @@ function setup(client: Client): () => void {
   };
   const loaded = (): void => {
     begin("load");
-    observer.observe(document, { childList: true, subtree: true }); // not before: while a page is read, much of it changes
+    // Not made before: while a page is read, much of it changes, and a start is dear.
+    observer ||= new MutationObserver(
+      client.guard((records: MutationRecord[]) => {
+        if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
+      }),
+    );
+    observer.observe(document, { childList: true, subtree: true });
   };
-  const observer = new MutationObserver(
-    client.guard((records: MutationRecord[]) => {
-      if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
-    }),
-  );
   if (document.readyState === "complete") loaded();
   check = client.guard(() => {
     const seen = look(options);
@@ -112,7 +114,7 @@ function setup(client: Client): () => void {
     }),
     () => {
       end();
-      observer.disconnect();
+      observer?.disconnect();
       check = undefined;
     },
   );
