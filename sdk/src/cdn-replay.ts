@@ -1,4 +1,5 @@
 /** replay.js */
-import * as replay from "./replay";
+import { startReplay } from "./replay";
+import type { Chunks } from "./types";
 
-Object.assign(((globalThis as { condevChunks?: object }).condevChunks ||= {}), { replay });
+((globalThis as { condevChunks?: Partial<Chunks> }).condevChunks ||= {}).replay = { startReplay };

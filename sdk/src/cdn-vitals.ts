@@ -1,4 +1,5 @@
 /** vitals.js */
-import * as vitals from "./vitals";
+import { startVitals } from "./vitals";
+import type { Chunks } from "./types";
 
-Object.assign(((globalThis as { condevChunks?: object }).condevChunks ||= {}), { vitals });
+((globalThis as { condevChunks?: Partial<Chunks> }).condevChunks ||= {}).vitals = { startVitals };

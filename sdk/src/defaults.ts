@@ -8,14 +8,6 @@ import { resources } from "./integrations/resources";
 import { whiteScreen } from "./integrations/whitescreen";
 import type { Integration, Options } from "./types";
 
-export function defaultIntegrations(options: Options): Integration[] {
-  return [
-    options.errors !== false && errors,
-    options.resourceErrors !== false && resources,
-    options.csp !== false && csp,
-    options.requests !== false && requests,
-    clicks,
-    navigation,
-    options.whiteScreen !== false && whiteScreen(),
-  ].filter(Boolean) as Integration[];
-}
+/** All but those that the option of their name switches off. */
+export const defaultIntegrations = (options: Options): Integration[] =>
+  [errors, resources, csp, requests, clicks, navigation, whiteScreen].filter(({ name }) => options[name as keyof Options] !== false);

@@ -16,7 +16,7 @@ export interface Dsn {
 export function parseDsn(dsn: string, path = "v2"): Dsn | undefined {
   const [, scheme, user, place, host = place, key = user] = DSN.exec(dsn) || [];
   const base = `${scheme}${host}`;
-  return key ? { base, key, endpoint: `${base}/${path}/${key}` } : undefined;
+  return (key && { base, key, endpoint: `${base}/${path}/${key}` }) as Dsn | undefined;
 }
 
 /** As `parseDsn`, for those who send by themselves. Throws a TypeError that says which forms there are. */

@@ -29,10 +29,10 @@ export const categoryOf = (type: Item["type"]): Category => type.replace("event"
 /** The text is empty when the item is too large to be sent, whatever is left out. */
 export function lineOf(item: Item): Line {
   const { type, n } = item;
-  if (type !== "event") return { type, n, text: JSON.stringify(item) };
-  const { extra, contexts, breadcrumbs, ...rest } = item;
-  return { type, n, text: eventText(item) || eventText({ ...rest, tags: { ...rest.tags, "condev.cut": true } }) };
+  return { type, n, text: type === "event" ? eventText(item) || eventText(cut(item)) : JSON.stringify(item) };
 }
+
+const cut = ({ extra, contexts, breadcrumbs, ...rest }: EventItem): EventItem => ({ ...rest, tags: { ...rest.tags, "condev.cut": true } });
 
 /** Empty when it is too large. A page's data may be circular, endless, or throw when they are read. */
 function eventText(event: EventItem): string {

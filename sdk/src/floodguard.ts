@@ -2,7 +2,7 @@
  * Keeps a loop from filling the network and the store. What it holds back is counted: the number goes with the next
  * event of its kind, or as an outcome when the page is hidden or the client ends.
  */
-import type { Client, EventItem } from "./types";
+import type { Client, EventItem, FloodOptions } from "./types";
 
 const MINUTE = 60_000;
 const MAX_HELD = 100; // different ones remembered until their next time
@@ -10,7 +10,7 @@ const MAX_KEY = 4000; // characters of what makes two events the same one: a mes
 
 /** True for events that may be sent; those get their `count`. Asked once an event, before it has its number. */
 export function floodGuard(client: Client): (event: EventItem) => boolean {
-  const { same = 5, perMinute = 60 } = client.options.flood || {};
+  const { same = 5, perMinute = 60 } = Object(client.options.flood) as FloodOptions;
   // Of the minute that began at `since`.
   let since = 0;
   let total = 0;

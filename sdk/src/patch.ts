@@ -10,7 +10,6 @@ export type Watcher = (args: unknown[], self: unknown) => void | ((result: unkno
 export function patch<T extends object>(client: Pick<Client, "guard">, target: T, name: keyof T, watcher: Watcher): Cleanup {
   const original: unknown = target[name];
   if (typeof original !== "function") return () => {};
-  const own = Object.hasOwn(target, name);
   const watch = client.guard(watcher);
   let active = true;
   const patched = new Proxy(original, {
@@ -24,8 +23,8 @@ export function patch<T extends object>(client: Pick<Client, "guard">, target: T
   return () => {
     active = false; // in case another wrapper holds it
     if (target[name] !== patched) return;
-    Reflect.deleteProperty(target, name); // it may be inherited
-    if (own) Reflect.set(target, name, original);
+    Reflect.deleteProperty(target, name);
+    if (target[name] !== original) Reflect.set(target, name, original); // which was not inherited
   };
 }
 

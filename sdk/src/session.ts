@@ -26,7 +26,7 @@ export function openSession(key: string, now: () => number): Touch {
     kept.last = at;
     if (unhandled !== undefined) {
       session.errors++;
-      if (session.status !== "crashed") session.status = unhandled ? "crashed" : "errored";
+      session.status = unhandled || session.status === "crashed" ? "crashed" : "errored";
     }
     keep(key, "session", kept);
     return session;

@@ -145,7 +145,7 @@ export function createTransport(client: Client): Transport {
     async flush(timeout) {
       seal();
       transport.wake();
-      for (let left = timeout; waiting[0] && left > 0; left -= 50) await new Promise((resolve) => setTimeout(resolve, 50));
+      for (; waiting[0] && timeout > 0; timeout -= 50) await new Promise((resolve) => setTimeout(resolve, 50));
       return !waiting[0];
     },
     discard() {

@@ -22,7 +22,7 @@ function watching() {
     listeners[name] = listener as never;
     return () => delete listeners[name];
   };
-  const stop = whiteScreen().setup(client) as () => void;
+  const stop = whiteScreen.setup(client) as () => void;
   const error = (event: Partial<EventItem>): void => listeners.event?.({ type: "event", kind: "error", ...event }, {});
   return { client, listeners, stop, error };
 }

@@ -14,7 +14,7 @@ interface Loading extends HTMLElement {
 }
 
 export const resources: Integration = {
-  name: "resources",
+  name: "resourceErrors",
   setup(client) {
     const onError = ({ target }: Event): void => {
       const element = target as Loading;

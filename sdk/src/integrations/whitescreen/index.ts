@@ -22,7 +22,7 @@ let check: (() => Look | undefined) | undefined;
 /** What a look sees now. If it is white, and stays so, it is reported. Undefined when the SDK does not watch. */
 export const checkWhiteScreen = (): Look | undefined => check?.();
 
-export const whiteScreen = (): Integration => ({ name: "whiteScreen", setup });
+export const whiteScreen: Integration = { name: "whiteScreen", setup };
 
 function setup(client: Client): () => void {
   const options = Object(client.options.whiteScreen) as WhiteScreenOptions;
@@ -33,6 +33,7 @@ function setup(client: Client): () => void {
   let trigger = "";
   let looks = 0;
   let timer: ReturnType<typeof setTimeout>;
+  let observer: MutationObserver | undefined;
 
   const begin = (why: string): void => {
     if (trigger) return;
@@ -83,13 +84,14 @@ function setup(client: Client): () => void {
   };
   const loaded = (): void => {
     begin("load");
-    observer.observe(document, { childList: true, subtree: true }); // not before: while a page is read, much of it changes
+    // Not made before: while a page is read, much of it changes, and a start is dear.
+    observer ||= new MutationObserver(
+      client.guard((records: MutationRecord[]) => {
+        if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
+      }),
+    );
+    observer.observe(document, { childList: true, subtree: true });
   };
-  const observer = new MutationObserver(
-    client.guard((records: MutationRecord[]) => {
-      if (!trigger && records.some(({ removedNodes, target }) => removedNodes[0] && !target.firstChild)) begin("removal");
-    }),
-  );
   if (document.readyState === "complete") loaded();
   check = client.guard(() => {
     const seen = look(options);
@@ -112,7 +114,7 @@ function setup(client: Client): () => void {
     }),
     () => {
       end();
-      observer.disconnect();
+      observer?.disconnect();
       check = undefined;
     },
   );

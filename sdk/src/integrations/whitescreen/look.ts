@@ -106,7 +106,7 @@ export function look(options: WhiteScreenOptions): Look {
     const elements = stack(document, x, y);
     let found: Found | undefined;
     const element = elements.find((at) => (found = judge(at))) ?? elements[0];
-    return { x: Math.floor(x), y: Math.floor(y), found: found ?? "empty", element: element ? selectorOf(element) : "" };
+    return { x: x | 0, y: y | 0, found: found ?? "empty", element: element ? selectorOf(element) : "" };
   };
 
   /** Whether an element that the grid missed is content in plain view. */
@@ -128,7 +128,7 @@ export function look(options: WhiteScreenOptions): Look {
   };
 
   const points = Array.from({ length: SIDE * SIDE }, (_, at) => {
-    const point = probe((innerWidth * ((at % SIDE) + 0.5)) / SIDE, (innerHeight * (Math.floor(at / SIDE) + 0.5)) / SIDE);
+    const point = probe((innerWidth * ((at % SIDE) + 0.5)) / SIDE, (innerHeight * (((at / SIDE) | 0) + 0.5)) / SIDE);
     counts[point.found] += 1;
     return point;
   });

@@ -1,0 +1,1 @@
+// Nothing: what evaluating any script costs.
