@@ -235,6 +235,8 @@ async def _read_answer(reader: asyncio.StreamReader, verb: str, timeout: float) 
 
 
 async def _write(writer: asyncio.StreamWriter, message: _Request | _Answer) -> None:
+    if writer.is_closing():  # uvloop's own error for that is none of a connection
+        raise ConnectionResetError("the other side has ended the connection")
     writer.write(msgspec.json.encode(message) + b"\n")
     async with asyncio.timeout(REQUEST_SECONDS):
         await writer.drain()

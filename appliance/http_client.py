@@ -113,10 +113,11 @@ class GuardedHttpClient:
         """Send one request; see `hookspecs.HttpClient.request`."""
         progress = _Progress()
         target = _parse(url)
+        clients = self._clients  # the first time this takes a while, which is none of the other side's time
         try:
             async with asyncio.timeout(timeout):
                 for _ in range(MAX_REDIRECTS + 1):
-                    answer = await self._send(method, target, dict(headers or {}), body, trusted, progress)
+                    answer = await self._send(clients, method, target, dict(headers or {}), body, trusted, progress)
                     following = _redirect(method, target, answer)
                     if following is None:
                         return answer
@@ -132,12 +133,19 @@ class GuardedHttpClient:
         )
 
     async def _send(
-        self, method: str, url: httpx.URL, headers: dict[str, str], body: bytes, trusted: bool, progress: _Progress
+        self,
+        clients: _Clients,
+        method: str,
+        url: httpx.URL,
+        headers: dict[str, str],
+        body: bytes,
+        trusted: bool,
+        progress: _Progress,
     ) -> HttpAnswer:
-        client, target = self._clients.trusted, url
+        client, target = clients.trusted, url
         extensions: dict[str, object] = {"trace": progress.trace}
         if not trusted:
-            client, target = self._clients.pinned, url.copy_with(host=await self._checked_address(url))
+            client, target = clients.pinned, url.copy_with(host=await self._checked_address(url))
             extensions["sni_hostname"] = url.raw_host.decode("ascii")
         names = {name.lower() for name in headers}
         if "host" not in names:

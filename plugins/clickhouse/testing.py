@@ -50,3 +50,16 @@ async def temporary_store(directory: Path, clock: Clock) -> AsyncGenerator[Click
         yield store
     finally:
         await store.close()
+
+
+async def empty(store: ClickHouseStore) -> None:
+    """Take every row out of an open store, so that another test may have its tables: to make them costs ten times that.
+
+    For tests that use the store's own methods alone; one that changes a table needs a store of its own.
+    """
+    tables = await store.engine.query(
+        "listing the tables",
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND name != 'schema_migrations'",
+    )
+    for (name,) in tables:
+        await store.engine.maintain("emptying a table", f"TRUNCATE TABLE {name} SYNC")

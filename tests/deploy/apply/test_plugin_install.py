@@ -57,7 +57,7 @@ def test_a_local_plugin_delivers_a_message_after_its_installation(installed: Pat
 
 
 def test_only_the_plugin_is_installed_and_nothing_that_the_appliance_has(installed: Path) -> None:
-    names = {path.name for path in (installed / "plugins").iterdir()}
+    names = {path.name for path in (installed / "plugins").iterdir()} - {"__pycache__"}  # of who ran it before
     assert names == {"condev_notify_pigeon.py", "condev_notify_pigeon-0.1.0.dist-info", LOCK_FILE}
 
 

@@ -21,6 +21,7 @@ from appliance.testing.event_store import NOW, EventStoreSuite
 from condev_plugins.clickhouse.config import GIB, ClickHouseConfig, derive_caps
 from condev_plugins.clickhouse.engine_server import ServerEngine
 from condev_plugins.clickhouse.store import ClickHouseStore
+from condev_plugins.clickhouse.testing import empty
 
 PASSWORD = "p@ss:word/é"
 REAL_SERVER = os.environ.get("CONDEV_TEST_CLICKHOUSE_URL", "")
@@ -49,12 +50,10 @@ def server_store(url: str, username: str, password: str, database: str) -> Click
 class TestServerClickHouse(EventStoreSuite):
     @pytest.fixture
     async def store(self, front: str) -> AsyncIterator[ClickHouseStore]:
-        database = f"test_{secrets.token_hex(8)}"
-        store = server_store(front, "default", PASSWORD, database)
+        store = server_store(front, "default", PASSWORD, "suite")
         await store.open()
         yield store
-        # A hundred databases would make each that follows dearer to open.
-        await store.engine.maintain("dropping the test's database", f"DROP DATABASE {database}")
+        await empty(store)
         await store.close()
 
 
