@@ -29,7 +29,7 @@ CHROMIUM: Final = "/usr/bin/chromium"
 BUILT: Final = Path(__file__).parents[1] / "sdk" / "dist"
 RESULTS: Final = Path(__file__).parent / "results"
 SCRIPTS: Final = ("sdk.js", "errors.js", "idle.js", "vitals.js", "replay.js")
-FLOORS: Final = ("empty", "listeners")  # of benchmarks/sdk_page/floors: what any script costs there
+FLOORS: Final = ("empty", "listeners", "work")  # of benchmarks/sdk_page/floors: what any script costs there
 THROTTLE: Final = 4  # what DevTools calls a mid-tier phone
 LONG_TASK_US: Final = 50_000
 SETTLE_SECONDS: Final = 6  # after load: the vitals chunk and the settings are fetched when the page is idle
@@ -66,7 +66,7 @@ def _starts(browser: Browser, server: PageServer, loads: int, rate: int) -> dict
 
     `init_ms` is all of evaluating sdk.js. Whatever script comes first on a page also pays for what the browser makes at
     the first use, as of `document`: `init_against_without_ms` is what all scripts of the page take more with the SDK.
-    `floors_ms` is what a script of nothing, and one of three listeners, takes in its place, by the same clock.
+    `floors_ms` is what others take in its place, by the same clock: nothing, three listeners, some plain arithmetic.
     """
     load_before = os.getloadavg()[0]
     runs: list[dict[str, Any]] = []
@@ -252,7 +252,11 @@ def _metrics(session: CDPSession) -> dict[str, float]:
 
 
 def heap(browser: Browser, server: PageServer, minutes: int) -> dict[str, Any]:
-    """Used JavaScript heap after collection, in kB, at each tenth of some virtual time of use."""
+    """Used JavaScript heap after collection, in kB, at each tenth of some virtual time of use.
+
+    Without what DevTools keeps while Playwright listens: the last thousand console messages, and each error that the
+    page threw, for good.
+    """
     found = {name: [*_heaps(browser, server, minutes, sdk=sdk)] for name, sdk in (("without", False), ("with", True))}
     cost = [more - less for more, less in zip(found["with"], found["without"], strict=True)]
     return {
@@ -270,6 +274,7 @@ def _heaps(browser: Browser, server: PageServer, minutes: int, *, sdk: bool) -> 
     for _ in range(10):
         for _ in range(minutes * 6):
             page.clock.run_for(1000)  # a beat of the page; what it asked for is answered before the next
+        session.send("Runtime.discardConsoleEntries")
         session.send("HeapProfiler.collectGarbage")
         yield round(session.send("Runtime.getHeapUsage")["usedSize"] / 1000)
     page.close()

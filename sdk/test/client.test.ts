@@ -1,6 +1,7 @@
 import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import * as api from "../src/api";
+import { defaultIntegrations } from "../src/defaults";
 import { endpointOf, parseDsn } from "../src/dsn";
 import { pack } from "../src/envelope";
 import { init } from "../src/errors-only";
@@ -356,6 +357,18 @@ describe("consent", () => {
     Reflect.deleteProperty(navigator, name);
     expect(events().map(({ message }) => message).sort()).toEqual(["consented", "not asked to heed it"]);
   });
+});
+
+test("a start has the browser make nothing that it can do without: not yet its navigator, nor a MutationObserver", () => {
+  vi.spyOn(document, "readyState", "get").mockReturnValue("interactive");
+  const observer = vi.spyOn(globalThis, "MutationObserver");
+  const browser = vi.spyOn(globalThis, "navigator", "get");
+  page({}, defaultIntegrations({ dsn: DSN }));
+  expect(observer).not.toHaveBeenCalled();
+  expect(browser).not.toHaveBeenCalled();
+  window.dispatchEvent(new Event("load"));
+  window.dispatchEvent(new Event("load")); // one that began between "complete" and "load" hears of both
+  expect(observer).toHaveBeenCalledOnce();
 });
 
 test("a page that is loaded in advance is none until it is shown", async () => {

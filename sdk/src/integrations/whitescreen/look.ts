@@ -31,9 +31,7 @@ export interface Look {
 }
 
 const ROOTS = "#root,#app,#__next,#__nuxt,main";
-const LOADING = ["skeleton", "shimmer", "loading", "loader", "spinner", "splash"]
-  .map((word) => `[class*=${word} i],[id*=${word} i]`)
-  .join();
+const LOADING = ["skeleton", "shimmer", "loading", "loader", "spinner", "splash"];
 const SOLID = "canvas,video,iframe,object,embed,input,textarea,select";
 const DIALOGS = ",dialog,[role=dialog]"; // these stand outside of the root, and hide it
 const SIDE = 5; // 25 points: a page with a few lines of text is hit by one; more cost hit tests and find nothing new
@@ -75,6 +73,7 @@ const everything = (scope: ParentNode): Element[] => pierced(scope.querySelector
 export function look(options: WhiteScreenOptions): Look {
   const roots = options.roots?.join();
   const own = options.loading?.join(); // the page's own list is certain, a name is only a hint
+  const masks = own || LOADING.map((word) => `[class*=${word} i],[id*=${word} i]`).join();
   const ignore = options.ignore?.join();
   const root = document.querySelector(roots || ROOTS);
   const counts = { content: 0, loading: 0, empty: 0 };
@@ -86,7 +85,7 @@ export function look(options: WhiteScreenOptions): Look {
   /** What an element is where it is seen; undefined is looked through. */
   const judge = (element: Element): Found | undefined => {
     if (element.checkVisibility?.({ checkOpacity: true, checkVisibilityCSS: true }) === false || closest(element, ignore)) return;
-    const mask = closest(element, own || LOADING);
+    const mask = closest(element, masks);
     if (
       mask &&
       !mask.contains(document.body) &&
