@@ -113,7 +113,7 @@ def _upgrade(connection: Connection, data_dir: Path, scripts: Path) -> str:
             "start the newer version again, or restore a backup made by this one"
         )
     if current == ours.revision:
-        return current  # most starts, and every verb: Alembic would load all tables to find nothing to do
+        return ours.revision  # most starts, and every verb: Alembic would load all tables to find nothing to do
     _write_schema(data_dir / SCHEMA_FILE, ours)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
