@@ -176,6 +176,12 @@ class Applier:
         )
         work.dead += await self._read_raw(work, sorted(refused), "refused_by_store", refused)
 
+    async def is_stored(self, batch_id: int, record: DeadRecord) -> bool:
+        """Whether rows of a record are there, as this batch's."""
+        received = (record.received_at, max(record.received_at, self._clock.now()))
+        present = await self._store.present(batch_id, received)
+        return any(at // ORDINALS_PER_RECORD == record.index for found in present.values() for at in found)
+
     async def _present(self, batch: Batch, received: tuple[int, int]) -> Ordinals:
         return await self._patiently("the event store", lambda: self._store.present(batch.batch_id, received))
 

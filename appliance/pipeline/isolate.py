@@ -2,6 +2,8 @@
 
 The first try takes the range as it is; the second goes record by record, so that the worker's marker names a suspect.
 After that a suspect must fail alone to be blamed; where there is none, or it is innocent, the range is halved.
+A record whose rows an earlier life of this process stored was decoded then: something else ended the worker, and it is
+tried again. As a dead letter it would stand in the event store and in no counter.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from appliance.spool.record import SpooledRecord, SpooledRecordError, decode_rec
 
 ALONE_SHARE: Final = 4  # one record gets a quarter of a batch's time: what takes longer alone is the one that hangs
 MIN_ALONE_SECONDS: Final = 1.0
+MAX_SPARED: Final = 8  # deaths over records that are stored; beyond that a changed plugin cannot read them any more
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +38,7 @@ class RangeDecoder:
         worker: DecodeWorker,
         timeout: float,
         note_attempt: Callable[[], Awaitable[int]],
+        is_stored: Callable[[DeadRecord], Awaitable[bool]],
         bury: Callable[[DeadRecord, int], Awaitable[None]],
     ) -> None:
         """Decode with these callbacks.
@@ -43,12 +47,15 @@ class RangeDecoder:
             worker: runs the jobs.
             timeout: seconds for one job.
             note_attempt: makes another try durable before it begins; returns its number.
+            is_stored: whether rows of a record are in the event store, as this batch's.
             bury: makes a dead letter, and the record's offset in the intent, durable.
         """
         self._worker = worker
         self._timeout = timeout
         self._note_attempt = note_attempt
+        self._is_stored = is_stored
         self._bury = bury
+        self._spared = 0
 
     async def decode(self, job: Job, attempt: int) -> Decoded:
         """Decode a job's records, burying those that kill the worker.
@@ -112,10 +119,17 @@ class RangeDecoder:
             middle = (first + last) // 2
             return [(middle, last), (first, middle)]
         offset, payload = raws[suspect]
+        dead = dead_record(job, suspect, offset, payload, error.reason, error.detail)
+        stored = await self._is_stored(dead)
+        if stored and self._spared < MAX_SPARED:
+            self._spared += 1
+            log.warning("record was decoded before and is tried again", segment=job.segment, offset=offset)
+            return [(suspect + 1, last), (suspect, suspect + 1), (first, suspect)]
         log.warning(
-            "record made a dead letter", segment=job.segment, offset=offset, reason=error.reason, how=error.detail
-        )
-        await self._bury(dead_record(job, suspect, offset, payload, error.reason, error.detail), offset)
+            "record made a dead letter", segment=job.segment, offset=offset, reason=error.reason, how=error.detail,
+            stored_but_not_counted=stored,
+        )  # fmt: skip
+        await self._bury(dead, offset)
         job.skip.append(offset)
         return [(suspect + 1, last), (first, suspect)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -311,7 +312,8 @@ class Pipeline:
                 await intents.skip(session, intent, offset)
 
         timeout = self._limits.decode_timeout_seconds
-        return await RangeDecoder(self._worker, timeout, note_attempt, bury).decode(job, intent.attempts)
+        is_stored = partial(self._applier.is_stored, intent.batch_id)
+        return await RangeDecoder(self._worker, timeout, note_attempt, is_stored, bury).decode(job, intent.attempts)
 
     def _job(self, reader: SpoolReader, intent: Intent) -> Job:
         return Job(

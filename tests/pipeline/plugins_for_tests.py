@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from appliance.hookspecs import Answer, Decoded, DecodeError, IngestRequest, Peek, Processor, Protocol, Route, Verdict
@@ -88,6 +89,11 @@ def _misbehave(how: str) -> None:
         raise ValueError("as asked")
     elif how == "slow":
         time.sleep(0.2)
+    elif how.startswith("/"):  # a file that says how many more times
+        left = Path(how)
+        if left.exists() and (times := int(left.read_text())):
+            left.write_text(str(times - 1))
+            os.abort()
 
 
 class ObedientProcessor(Processor):

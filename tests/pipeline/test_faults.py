@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from appliance.hookspecs import StoreRefusedError, StoreUnavailableError
+from appliance.pipeline.isolate import MAX_SPARED
 from appliance.pipeline.worker import NICE
 from appliance.testing.reference_store import MemoryStore
 
@@ -115,6 +116,22 @@ async def test_a_worker_killed_in_the_middle_of_a_batch_costs_nothing(house, eve
     await task
     assert len(house.event_ids()) == 10
     assert not await house.dead()
+
+
+@pytest.mark.parametrize(("deaths", "dead"), [(MAX_SPARED, 0), (50, 1)])
+async def test_a_record_that_was_stored_before_is_no_dead_letter_because_the_worker_was_killed(
+    house, event, tmp_path, deaths, dead
+):
+    left = tmp_path / "left"
+    await house.send(event(1))
+    await house.send(event(2, decode=str(left)))
+    await house.send(event(3))
+    await crash(house, "stored")
+    left.write_text(str(deaths))
+    await house.drain(house.pipeline())
+    assert len(house.event_ids()) == 3
+    assert len(await house.dead()) == dead
+    assert await house.issue_events() == 3 - dead
 
 
 async def test_the_worker_stands_back_where_processor_time_is_short(house, event):
