@@ -14,7 +14,7 @@ SCRIPTS = installer.sh .ci/run .ci/release $(wildcard appliance/deploy/host_comm
 run: .venv/runtime  ## start the appliance with the example page, and print where to look
 	@$(BIN)/condev demo --data-dir data
 
-test: .venv/test  ## pass the tests, a file at a time in each worker; MARKS="stack or not stack": the stack's beside them
+test: .venv/test  ## pass the tests, a file at a time in each worker; MARKS="stack or not browser": the stack's beside them
 	@$(BIN)/python -m pytest -m "$(MARKS)" -n logical --dist loadfile --no-loadscope-reorder
 
 lint: types style  ## what must hold before anything lands; with -j2, both halves at once
