@@ -16,7 +16,6 @@ import { createTransport, type Transport } from "./transport";
 import type { Chunks, Cleanup, Client, ClientEvents, Data, EventItem, Hint, Integration, Item, Options, Page, SampleRates, Scope, Session, Settings } from "./types";
 import { cleanUrl } from "./urls";
 
-const MAX_BREADCRUMBS = 50;
 const IDLE_MS = 500; // after load: its first moments belong to the page
 const AGAIN_MS = 30_000; // when the chunk of what can wait could not be fetched; twice that the next time …
 const LAST_MS = 500_000; // … until it is this long: whatever blocks it will stay
@@ -47,7 +46,7 @@ export function createClient(options: Options, build: Build): Client {
 
   const now = (): number => Date.now();
   const log: Client["log"] = (...args) => options.debug && console.debug("condev:", ...args);
-  const drop: Client["drop"] = (reason, category, quantity = 1, numbers) => transport?.drop(reason, category, quantity, numbers);
+  const drop: Client["drop"] = (...args) => transport?.drop(...args);
   const guard = guardWith((error) => {
     log(error);
     drop("sdk_error", "error");
@@ -73,7 +72,7 @@ export function createClient(options: Options, build: Build): Client {
   };
 
   const capturedEvent = (given: Partial<EventItem>, hint: Hint, id: string): void => {
-    const { activeSpan, replayId } = client;
+    const { activeSpan } = client;
     const { route, traceId } = client.page;
     const event = {
       kind: "error",
@@ -84,7 +83,7 @@ export function createClient(options: Options, build: Build): Client {
       fingerprint: hint.fingerprint,
       trace_id: activeSpan?.traceId || traceId,
       span_id: activeSpan?.spanId,
-      replay_id: replayId,
+      replay_id: client.replayId,
       debug_ids: debugIdsOf(given.exceptions),
       user: scope.user,
       breadcrumbs: [...scope.breadcrumbs],
@@ -200,8 +199,6 @@ export function createClient(options: Options, build: Build): Client {
     get endpoint() {
       return (dsn ||= parseDsn(options.dsn, options.path))?.endpoint || "";
     },
-    replayId: undefined,
-    activeSpan: undefined,
     get page() {
       return (page || (began && begin(cleanUrl(began[1]), cleanUrl(document.referrer), undefined, ...began))) as Page;
     },
@@ -242,10 +239,9 @@ export function createClient(options: Options, build: Build): Client {
     }),
     addBreadcrumb: guard((breadcrumb, hint) => {
       const kept = options.beforeBreadcrumb ? options.beforeBreadcrumb(breadcrumb, hint) : breadcrumb;
-      const { max = MAX_BREADCRUMBS } = Object(options.breadcrumbs) as { max?: number };
+      const { max = 50 } = Object(options.breadcrumbs) as { max?: number };
       if (!kept || !transport) return;
-      const bounded = { at: now(), ...flat(kept), ...(kept.data && { data: flat(kept.data) }) };
-      if (scope.breadcrumbs.push(bounded) > max) scope.breadcrumbs.shift();
+      if (scope.breadcrumbs.push({ at: now(), ...flat(kept), ...(kept.data && { data: flat(kept.data) }) }) > max) scope.breadcrumbs.shift();
     }),
     drop,
 

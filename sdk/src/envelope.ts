@@ -3,10 +3,10 @@ import { newId } from "./ids";
 import type { Category, Client, EventItem, Item, Stored } from "./types";
 
 /** Where envelopes go; the SDK's name in it spares each header that. */
-export const addressOf = ({ endpoint }: Client): string => `${endpoint}?sdk=condev.browser/${__VERSION__}`;
+export const addressOf = (client: Client): string => `${client.endpoint}?sdk=condev.browser/${__VERSION__}`;
 
 /** The data base of what could not be sent. */
-export const queueOf = ({ endpoint }: Client): string => `condev:${endpoint}`;
+export const queueOf = (client: Client): string => `condev:${client.endpoint}`;
 
 /** A content type that no CORS preflight asks about. */
 export const TYPE = "text/plain;charset=UTF-8";
@@ -62,7 +62,7 @@ export function pack(client: Client, lines: Line[]): Stored[] {
       parts.push([]);
       size = own;
     }
-    parts.at(-1)?.push(line);
+    (parts.at(-1) as Line[]).push(line);
   }
   return parts.map((part) => envelope(client, part));
 }

@@ -7,7 +7,10 @@ const MAX_TEXT = 300; // characters of one value
 
 /** A copy of the first level; of what is nested only the kind. */
 export function flat(data: object): Data {
-  const entries = Object.entries(data).slice(0, MAX_KEYS);
-  // Numbers, booleans and undefined stay what they are.
-  return Object.fromEntries(entries.map(([key, value]) => [key, /^[nbu]/.test(typeof value) ? value : brief(value).slice(0, MAX_TEXT)]));
+  return Object.fromEntries(
+    Object.entries(data)
+      .slice(0, MAX_KEYS)
+      // Numbers, booleans and undefined stay what they are.
+      .map(([key, value]) => [key, /^[nbu]/.test(typeof value) ? value : brief(value).slice(0, MAX_TEXT)]),
+  );
 }

@@ -11,8 +11,7 @@ export function guardWith(failed: (error: unknown) => void): Guard {
         // What waits for it goes on without a result.
         return result instanceof Promise ? (result.catch(failed) as typeof result) : result;
       } catch (error) {
-        failed(error);
-        return undefined;
+        return failed(error) as undefined;
       }
     };
 }

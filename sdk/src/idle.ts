@@ -3,11 +3,11 @@
  * replay's beginning. Everything here may come late, or never, without anything captured being lost before.
  */
 import type { Dsn } from "./dsn";
-import { consoleCalls } from "./integrations/console";
 import { replay } from "./integrations/replay";
+import { consoleTrail } from "./integrations/trail";
 import { keepFor } from "./offline";
 import { fetchSettings } from "./settings";
-import type { Cleanup, Client, Integration, Keeper, Options, Sender, Settings } from "./types";
+import type { Cleanup, Client, Data, Integration, Keeper, Options, Sender, Settings } from "./types";
 import { watchWork } from "./vitals/work";
 
 export { startReplay } from "./integrations/replay";
@@ -30,8 +30,9 @@ function start(client: Client, { base, key }: Dsn, sender: Sender, settle: (sett
   const keeper = keepFor(client, sender, () => settle({ ...client.settings, replay: false }));
   // Intl knows it everywhere, and takes 20 ms to begin, which a phone feels.
   client.timezone = (globalThis as { Temporal?: { Now: { timeZoneId(): string } } }).Temporal?.Now.timeZoneId();
+  client.refused = refused;
   const { errorsOnly, performance: measures, replay: records } = options as Options & { errorsOnly?: boolean }; // by the build of that name
-  const parts = errorsOnly ? [] : [consoleCalls, measures !== false && performance, records !== false && replay].filter((one) => one !== false);
+  const parts = errorsOnly ? [] : [consoleTrail, measures !== false && performance, records !== false && replay].filter((one) => one !== false);
   const ends = parts.map((part) => guard(() => part.setup(client))());
   void guard(async () => {
     const found = options.settings !== false && (await fetchSettings(base, key, client.now()));
@@ -39,6 +40,12 @@ function start(client: Client, { base, key }: Dsn, sender: Sender, settle: (sett
   })();
   return { ...keeper, stop: () => ends.forEach((end) => end?.()) };
 }
+
+/** By origin and path: cleanUrl would be a second copy of it in this chunk. */
+const refused = (): Data[] =>
+  (window.performance.getEntriesByType("resource") as PerformanceResourceTiming[]).flatMap(({ name, responseStatus: status }) =>
+    status >= 400 ? { url: name.replace(/[?#][^]*/, "").replace(/\/\/[^/]*@/, "//"), status } : [],
+  );
 
 const performance: Integration = {
   name: "performance",

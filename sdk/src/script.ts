@@ -37,8 +37,13 @@ export function publish(integrations: Build["integrations"], more: Exposed, fixe
 /** `data-sample-rates='{"replay":0.1}'` → `{sampleRates: {replay: 0.1}}`; a release of "1.0" stays a text, broken JSON is left out. */
 function optionsOf(data: DOMStringMap): Options {
   const parse = guardWith((error) => data["debug"] && console.debug("condev:", error))(JSON.parse as (text: string) => unknown);
-  const entries = Object.entries(data).map(([name, text = ""]) => [name, "[{".includes(text[0] as string) || text === "true" || text === "false" ? parse(text) : text]);
-  return Object.fromEntries(entries) as Options;
+  const options: Record<string, unknown> = {};
+  // Neither an expression nor `fromEntries`: of a page's start the first one of each costs 0.1 ms.
+  Object.keys(data).forEach((name) => {
+    const text = data[name] as string;
+    options[name] = "[{".includes(text[0] as string) || text === "true" || text === "false" ? parse(text) : text;
+  });
+  return options as unknown as Options;
 }
 
 const loading: Record<string, Promise<void>> = {};

@@ -7,19 +7,18 @@ const ATTRIBUTES = ["data-testid", "aria-label", "name", "type"];
 /** `form#pay > button.primary[type=submit]`; `window` and the like by their kind. */
 export function selectorOf(target: unknown): string {
   const parts: string[] = [];
-  let node = target as Node | null | undefined;
+  let node = target as Element | null | undefined; // or what is around one
   let id = ""; // which is one place, so that what is around it says no more
   while (node && !id && parts.length < DEPTH) {
     if (node.nodeType === 1) {
-      const element = node as Element;
       // Not the property, which of a form is its field of that name.
-      const read = (name: string): string => (element.getAttribute(name) || "").slice(0, MAX_NAME);
+      const read = (name: string): string => ((node as Element).getAttribute(name) || "").slice(0, MAX_NAME);
       id = read("id");
-      const named = [...element.classList].slice(0, 2).map((name) => `.${name}`);
+      const named = [...node.classList].slice(0, 2).map((name) => `.${name}`);
       for (const name of ATTRIBUTES) if (read(name)) named.push(`[${name}=${read(name)}]`);
-      parts.unshift(element.localName + (id ? `#${id}` : named.join("")));
+      parts.unshift(node.localName + (id ? `#${id}` : named.join("")));
     }
-    node = node.parentNode || (node as Partial<ShadowRoot>).host;
+    node = (node.parentNode || (node as Partial<ShadowRoot>).host) as Element | undefined;
   }
   return parts.join(" > ") || brief(target);
 }

@@ -13,7 +13,7 @@ const KEEPALIVE = 60_000; // browsers allow a page 65,536 bytes in all, and head
 
 export interface Transport extends Sender {
   add(item: Item): void;
-  drop(reason: DropReason, category: Category, quantity: number, numbers?: number[]): void;
+  drop(reason: DropReason, category: Category, quantity?: number, numbers?: number[]): void;
   /** Close what was gathered so far: it is the present page view's. */
   seal(): void;
   /** The page may be gone after this. */
@@ -75,11 +75,15 @@ export function createTransport(client: Client): Transport {
     const body = zipped || text;
     const keepalive = body.size < room();
     sending.set(envelope, keepalive ? body.size : 1);
-    const url = addressOf(client);
     let answer = Response.error();
     try {
-      const signal = AbortSignal.timeout?.(TIMEOUT) as AbortSignal; // none in browsers of before 2022
-      answer = await fetch(zipped ? `${url}&enc=gzip` : url, { method: "POST", body, keepalive, credentials: "omit", signal });
+      answer = await fetch(addressOf(client) + (zipped ? "&enc=gzip" : ""), {
+        method: "POST",
+        body,
+        keepalive,
+        credentials: "omit",
+        signal: AbortSignal.timeout?.(TIMEOUT) as AbortSignal, // none in browsers of before 2022
+      });
     } catch {
       // No network, no answer in time, or no room for keepalive: nothing tells them apart, and the answer has status 0.
     }
@@ -120,10 +124,10 @@ export function createTransport(client: Client): Transport {
       else if (/^[er]/.test(item.type) || size > BATCH_SIZE) soon(go);
       else later();
     },
-    drop(reason, category, quantity, numbers = []) {
+    drop(reason, category, quantity = 1, numbers = []) {
       const outcome = (outcomes[reason + category] ||= { type: "outcome", at: client.now(), reason, category, quantity: 0, numbers: [] });
       outcome.quantity += quantity;
-      outcome.numbers?.push(...numbers);
+      (outcome.numbers as number[]).push(...numbers);
       later();
     },
     seal,

@@ -11,6 +11,7 @@ export type Data = Record<string, unknown>;
 /** A text is found anywhere in the value; an expression is tested. */
 export type Pattern = string | RegExp;
 export type Cleanup = () => void;
+export type ConsoleMethod = "debug" | "log" | "info" | "warn" | "error";
 
 // ───────────────────────────────────────── items, as on the wire ─────────────────────────────────────────
 
@@ -290,8 +291,8 @@ export interface Options {
   errors?: boolean;
   resourceErrors?: boolean;
   csp?: boolean;
-  /** Console methods whose calls become events; true = ["error"]. Default none. */
-  consoleErrors?: boolean | string[];
+  /** Console methods whose calls become events, from `init` on; true = ["error"]. Default none. */
+  consoleErrors?: boolean | ConsoleMethod[];
   breadcrumbs?: boolean | BreadcrumbOptions;
   requests?: boolean | RequestOptions;
   flood?: FloodOptions;
@@ -383,11 +384,15 @@ export interface Client {
   /** The SDK's own addresses start with this; instrumentation leaves requests to it alone. */
   readonly endpoint: string;
   /** Set by the replay chunk while it records; goes into events. */
-  replayId: string | undefined;
+  replayId?: string | undefined;
   /** Set by the idle chunk; goes into envelopes. */
   timezone?: string | undefined;
+  /** Set by the idle chunk: resources that a server refused, perhaps before the SDK was there. */
+  refused?: () => Data[];
+  /** Set by the idle chunk: what is to hear of console calls that are watched already. */
+  logged?: ((method: ConsoleMethod, args: unknown[]) => void) | undefined;
   /** The span that is active; goes into events and `traceparent`. */
-  activeSpan: ActiveSpan | undefined;
+  activeSpan?: ActiveSpan | undefined;
 
   /** Each returns the event's id, also when it was dropped. */
   captureException(error: unknown, hint?: Hint): string;

@@ -1,33 +1,16 @@
-import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import * as api from "../src/api";
 import { defaultIntegrations } from "../src/defaults";
 import { endpointOf, parseDsn } from "../src/dsn";
 import { pack } from "../src/envelope";
-import { init } from "../src/errors-only";
-import { newId } from "../src/ids";
-import { startSpan } from "../src/tracing";
-import type { Client, EventItem, Hint, Integration } from "../src/types";
-import { chunks, DSN, KEY, leave, page, pass, Server, visibility } from "./world";
+import type { Hint } from "../src/types";
+import { begin, chunks, DSN, finish, KEY, page, pass, type Server, visibility } from "./world";
 
 let server: Server;
 
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
-  vi.stubGlobal("indexedDB", new IDBFactory());
-  localStorage.clear();
-  server = new Server();
-  server.install();
+  server = begin();
 });
-afterEach(async () => {
-  await api.close(0);
-  await leave();
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
-
-const events = (): EventItem[] => server.items.filter((item) => item.type === "event");
-const outcomes = (): unknown[] => server.items.flatMap((item) => (item.type === "outcome" ? [[item.reason, item.category, item.quantity]] : []));
+afterEach(finish);
 
 describe("a DSN", () => {
   test.each([
@@ -65,7 +48,7 @@ test("a routeName that throws costs the route alone, at the start, at enable() a
   expect(() => client.startPageView("/next")).not.toThrow();
   client.captureMessage("alive");
   await pass(10);
-  expect(events().map(({ message, route }) => [message, route])).toEqual([["alive", undefined]]);
+  expect(server.events.map(({ message, route }) => [message, route])).toEqual([["alive", undefined]]);
 });
 
 test("a replay segment travels alone, also before a span", () => {
@@ -86,8 +69,8 @@ describe("an event", () => {
     client.setContext("cart", { items: 2 });
     const id = client.captureException(new TypeError("x is not a function"), { tags: { where: "checkout" }, extra: { step: 3 }, level: "warning" });
     await pass(1);
-    expect(events()).toHaveLength(1);
-    expect(events()[0]).toMatchObject({
+    expect(server.events).toHaveLength(1);
+    expect(server.events[0]).toMatchObject({
       id,
       kind: "error",
       level: "warning",
@@ -111,7 +94,7 @@ describe("an event", () => {
     client.setTag("late", true);
     client.captureMessage("of two");
     await pass(1);
-    expect(events().map(({ message, user, tags }) => [message, user?.id, tags])).toEqual([
+    expect(server.events.map(({ message, user, tags }) => [message, user?.id, tags])).toEqual([
       ["of one", 1, {}],
       ["of two", 2, { late: true }],
     ]);
@@ -122,8 +105,8 @@ describe("an event", () => {
     circle["self"] = circle;
     page().captureException(new Error("x"), { extra: { circle, deep: Array.from({ length: 1500 }, () => ({})) } });
     await pass(1);
-    expect(events()[0]?.extra?.["circle"]).toMatchObject({ name: "circle", big: "12", self: "[object Object]" });
-    expect(JSON.stringify(events()[0]).length).toBeLessThan(90_000);
+    expect(server.events[0]?.extra?.["circle"]).toMatchObject({ name: "circle", big: "12", self: "[object Object]" });
+    expect(JSON.stringify(server.events[0]).length).toBeLessThan(90_000);
   });
 
   test("whose data throw when they are read comes without them", async () => {
@@ -134,22 +117,22 @@ describe("an event", () => {
     };
     page().captureException(new Error("x"), { extra: { trap } });
     await pass(1);
-    expect(events()[0]).toMatchObject({ exceptions: [{ value: "x" }], tags: { "condev.cut": true } });
-    expect(events()[0]).not.toHaveProperty("extra");
+    expect(server.events[0]).toMatchObject({ exceptions: [{ value: "x" }], tags: { "condev.cut": true } });
+    expect(server.events[0]).not.toHaveProperty("extra");
   });
 
   test("that is too large comes without its context", async () => {
     page().captureException(new Error("x"), { extra: Object.fromEntries(Array.from({ length: 10 }, (_, index) => [index, "y".repeat(10_000)])) });
     await pass(1);
-    expect(events()[0]).toMatchObject({ tags: { "condev.cut": true } });
+    expect(server.events[0]).toMatchObject({ tags: { "condev.cut": true } });
   });
 
   test("that is too large all the same is a counted drop, and no gap", async () => {
     const client = page();
     client.captureEvent({ kind: "custom", message: "m".repeat(15_000), fingerprint: Array.from({ length: 4 }, () => "f".repeat(15_000)) });
     await pass(10_000);
-    expect(events()).toEqual([]);
-    expect(outcomes()).toEqual([["too_large", "error", 1]]);
+    expect(server.events).toEqual([]);
+    expect(server.outcomes).toEqual([["too_large", "error", 1]]);
     expect(server.accounted(client.page.id)).toEqual([1, 2]);
   });
 
@@ -160,7 +143,7 @@ describe("an event", () => {
     client.captureException("a text");
     client.captureException("a text");
     await pass(1);
-    expect(events()).toHaveLength(3);
+    expect(server.events).toHaveLength(3);
   });
 
   test("of an error that is thrown again is another one; what is captured again is counted", async () => {
@@ -174,8 +157,8 @@ describe("an event", () => {
     const other = new Error("caught at two levels");
     expect(client.captureException(other)).toBe(client.captureException(other));
     await pass(6000);
-    expect(events().map(({ id }) => id)).toEqual([first, second, expect.any(String)]);
-    expect(outcomes()).toEqual([["duplicate", "error", 1]]);
+    expect(server.events.map(({ id }) => id)).toEqual([first, second, expect.any(String)]);
+    expect(server.outcomes).toEqual([["duplicate", "error", 1]]);
   });
 
   test("is seen by listeners before it is sent, who may add to it", async () => {
@@ -188,8 +171,8 @@ describe("an event", () => {
     off();
     client.captureMessage("two");
     await pass(10_000);
-    expect(events().map(({ replay_id }) => replay_id)).toEqual(["r".repeat(32), "r".repeat(32)]);
-    expect(outcomes()).toEqual([["sdk_error", "error", 1]]);
+    expect(server.events.map(({ replay_id }) => replay_id)).toEqual(["r".repeat(32), "r".repeat(32)]);
+    expect(server.outcomes).toEqual([["sdk_error", "error", 1]]);
   });
 });
 
@@ -205,8 +188,8 @@ describe("what the page does not want", () => {
     client.captureMessage("drop");
     client.captureMessage("keep");
     await pass(10_000);
-    expect(events().map(({ message, n }) => [message, n])).toEqual([["changed", 2]]);
-    expect(outcomes()).toEqual([["before_send", "error", 1]]);
+    expect(server.events.map(({ message, n }) => [message, n])).toEqual([["changed", 2]]);
+    expect(server.outcomes).toEqual([["before_send", "error", 1]]);
   });
 
   test("a beforeSend that throws sends nothing: it may be what keeps secrets back", async () => {
@@ -217,8 +200,8 @@ describe("what the page does not want", () => {
     });
     expect(() => client.captureMessage("secret")).not.toThrow();
     await pass(10_000);
-    expect(events()).toEqual([]);
-    expect(outcomes()).toContainEqual(["before_send", "error", 1]);
+    expect(server.events).toEqual([]);
+    expect(server.outcomes).toContainEqual(["before_send", "error", 1]);
   });
 
   test("ignoreErrors, by the page's options and the server's settings", async () => {
@@ -232,8 +215,8 @@ describe("what the page does not want", () => {
     client.captureMessage("a word of the server's");
     client.captureMessage("of the server");
     await pass(10_000);
-    expect(events().map(({ exceptions, message }) => exceptions?.[0]?.value || message)).toEqual(["Load failed again", "a word of the server's"].slice(0, 1));
-    expect(outcomes()).toEqual([["ignored", "error", 4]]);
+    expect(server.events.map(({ exceptions, message }) => exceptions?.[0]?.value || message)).toEqual(["Load failed again", "a word of the server's"].slice(0, 1));
+    expect(server.outcomes).toEqual([["ignored", "error", 4]]);
   });
 
   test.each([
@@ -246,7 +229,7 @@ describe("what the page does not want", () => {
     client.captureException(thrown("foreign", "https://cdn.ads.com/track.js"));
     client.captureException(thrown("unknown", ""));
     await pass(1);
-    expect(events().map(({ exceptions }) => exceptions?.[0]?.value)).toEqual(left);
+    expect(server.events.map(({ exceptions }) => exceptions?.[0]?.value)).toEqual(left);
   });
 
   test("sampling: errors one by one, the rest by page view; all of it counted", async () => {
@@ -258,8 +241,8 @@ describe("what the page does not want", () => {
     }
     for (let index = 0; index < 3; index++) client.capture({ type: "measurement", metric: "LCP", value: 1 });
     await pass(10_000);
-    expect(events().map(({ message }) => message)).toEqual(["in"]);
-    expect(outcomes()).toEqual([["sample_rate", "error", 1], ["sample_rate", "measurement", 3]]);
+    expect(server.events.map(({ message }) => message)).toEqual(["in"]);
+    expect(server.outcomes).toEqual([["sample_rate", "error", 1], ["sample_rate", "measurement", 3]]);
     expect(server.accounted(client.page.id)).toEqual([1, 2]);
   });
 });
@@ -281,7 +264,7 @@ describe("consent", () => {
     client.captureException(new Error("after"));
     await pass(10_000);
     expect(setup).toHaveBeenCalledOnce();
-    expect(events().map(({ exceptions, breadcrumbs }) => [exceptions?.[0]?.value, breadcrumbs])).toEqual([["after", []]]);
+    expect(server.events.map(({ exceptions, breadcrumbs }) => [exceptions?.[0]?.value, breadcrumbs])).toEqual([["after", []]]);
   });
 
   test("reads and writes nothing that is kept before it is needed: that would hold the page up while it loads", async () => {
@@ -321,7 +304,7 @@ describe("consent", () => {
     server.answer = () => new Response("{}");
     page();
     await pass(10_000);
-    expect(events()).toEqual([]);
+    expect(server.events).toEqual([]);
   });
 
   test("disable() ends it, drops what was gathered, and forgets what was stored", async () => {
@@ -340,7 +323,7 @@ describe("consent", () => {
     client.enable();
     client.captureMessage("again");
     await pass(10_000);
-    expect(events().map(({ message }) => message)).toEqual(["again"]);
+    expect(server.events.map(({ message }) => message)).toEqual(["again"]);
   });
 
   test.each([
@@ -355,7 +338,7 @@ describe("consent", () => {
     client.captureMessage("consented");
     await pass(10_000);
     Reflect.deleteProperty(navigator, name);
-    expect(events().map(({ message }) => message).sort()).toEqual(["consented", "not asked to heed it"]);
+    expect(server.events.map(({ message }) => message).sort()).toEqual(["consented", "not asked to heed it"]);
   });
 });
 
@@ -382,196 +365,4 @@ test("a page that is loaded in advance is none until it is shown", async () => {
   client.captureMessage("to somebody");
   await pass(10);
   expect(server.items.map((item) => (item.type === "event" ? item.message : item.type))).toEqual(["to somebody", "page_view"]);
-});
-
-describe("a session", () => {
-  test("goes on over pages until half an hour without any", async () => {
-    const first = page();
-    const { id } = first.session;
-    await pass(29 * 60_000);
-    expect(page().session.id).toBe(id);
-    await pass(29 * 60_000);
-    const third = page();
-    expect(third.session.id).toBe(id);
-    await pass(31 * 60_000);
-    expect(page().session.id).not.toBe(id);
-  });
-
-  test("knows how it goes", async () => {
-    const client = page();
-    expect(client.session).toMatchObject({ status: "ok", errors: 0 });
-    client.captureException(new Error("handled"));
-    expect(client.session).toMatchObject({ status: "errored", errors: 1 });
-    client.captureException(new Error("not"), { handled: false });
-    client.captureException(new Error("handled again"));
-    expect(client.session).toMatchObject({ status: "crashed", errors: 3 });
-    client.captureMessage("no error");
-    await pass(1);
-    expect(server.sent[0]?.header["session"]).toMatchObject({ id: client.session.id, status: "crashed", errors: 3 });
-  });
-});
-
-describe("page views", () => {
-  test("begin with the page, and with each change of it", async () => {
-    const client = page({ routeName: () => "/cart" });
-    const seen: string[] = [];
-    client.on("leave", ({ id }) => seen.push(`leave ${id}`));
-    client.on("pageview", ({ id }) => seen.push(`view ${id}`));
-    const first = client.page.id;
-    expect(client.page).toMatchObject({ route: "/cart", sequence: 0 });
-    client.startPageView("https://shop.example.com/orders/1", "/orders/:id");
-    expect(seen).toEqual([`leave ${first}`, `view ${client.page.id}`]);
-    expect(client.page).toMatchObject({ sequence: 1, route: "/orders/:id" });
-    client.setRoute("/orders/:order");
-    client.captureMessage("here");
-    await pass(10_000);
-    expect(events()[0]).toMatchObject({ route: "/orders/:order", transaction: "/orders/:order", n: 2 });
-    expect(server.sent.map(({ header, items }) => [header.page_view.id === first, items.map(({ type, n }) => [type, n])])).toContainEqual([true, [["page_view", 1]]]);
-  });
-
-  test("are not told when the page does not want that", async () => {
-    page({ pageViews: false });
-    await pass(10_000);
-    expect(server.sent).toEqual([]);
-  });
-});
-
-describe("settings", () => {
-  test("are asked for once, kept for the next page, and stand above the page's options", async () => {
-    server.settings = { replay: true, sample_rates: { error: 0, replay: 1 }, ignoreErrors: ["x"] };
-    const client = page({ sampleRates: { error: 1 } });
-    const told = vi.fn();
-    client.on("settings", told);
-    expect(client.sampleRate("error")).toBe(1);
-    await pass(1);
-    await pass(1000);
-    const expected = { replay: true, sampleRates: { error: 0, replay: 1 }, ignoreErrors: ["x"] };
-    expect(told).toHaveBeenCalledExactlyOnceWith(expected);
-    expect(client.sampleRate("error")).toBe(0);
-    const next = page();
-    expect(next.settings).toEqual(expected);
-    await pass(2000);
-    const asked = (): number => vi.mocked(fetch).mock.calls.filter(([url]) => String(url).includes("app-config")).length;
-    expect(asked()).toBe(1);
-    expect(page({ dsn: `https://monitor.example.com/v2/${"c".repeat(32)}` }).settings).toEqual({});
-    await pass(2000);
-    expect(asked()).toBe(2);
-  });
-
-  test("are not asked for when the page does not want them", async () => {
-    page({ settings: false, pageViews: false });
-    await pass(10_000);
-    expect(fetch).not.toHaveBeenCalled();
-  });
-});
-
-describe("integrations", () => {
-  const mine = (name: string): Integration => ({ name, setup: vi.fn() });
-
-  test("are added, or chosen by a function; one that fails keeps no other from its place", async () => {
-    const [a, b] = [mine("a"), mine("b")];
-    const broken: Integration = {
-      name: "broken",
-      setup() {
-        throw new Error("of a plugin");
-      },
-    };
-    page({ integrations: [b] }, [broken, a]);
-    expect(a.setup).toHaveBeenCalledOnce();
-    expect(b.setup).toHaveBeenCalledOnce();
-    const [c, d] = [mine("c"), mine("d")];
-    page({ integrations: (defaults) => defaults.filter(({ name }) => name !== "c") }, [c, d]);
-    expect(c.setup).not.toHaveBeenCalled();
-    expect(d.setup).toHaveBeenCalledOnce();
-    await pass(10_000);
-    expect(outcomes()).toEqual([["sdk_error", "error", 1]]);
-  });
-
-  test("a guarded function throws nothing into the page, rejects nothing, and says so under debug alone", async () => {
-    const debug = vi.spyOn(console, "debug").mockImplementation(() => {});
-    const quiet = page();
-    expect(quiet.guard(() => JSON.parse("{") as unknown)()).toBeUndefined();
-    expect(await quiet.guard(() => Promise.reject(new Error("later")))()).toBeUndefined();
-    expect(debug).not.toHaveBeenCalled();
-    page({ debug: true }).guard(() => JSON.parse("{") as unknown)();
-    expect(debug).toHaveBeenCalled();
-  });
-
-  test("breadcrumbs are bounded, and the page may change or drop them", async () => {
-    const client = page({ breadcrumbs: { max: 3 }, beforeBreadcrumb: (crumb) => (crumb.message === "secret" ? null : { ...crumb, level: "info" }) });
-    for (const message of ["one", "two", "secret", "three", "four"]) client.addBreadcrumb({ message });
-    client.captureMessage("x");
-    await pass(1);
-    expect(events()[0]?.breadcrumbs?.map(({ message, level }) => [message, level])).toEqual([["two", "info"], ["three", "info"], ["four", "info"]]);
-  });
-});
-
-describe("the page's functions", () => {
-  test("do nothing before init, and never throw", async () => {
-    expect(api.captureException(new Error("x"))).toBe("");
-    expect(api.captureMessage("x")).toBe("");
-    expect(api.captureEvent({})).toBe("");
-    for (const call of [() => api.setUser({ id: 1 }), () => api.setTag("a", 1), () => api.setContext("a", {}), () => api.addBreadcrumb({}), () => api.setRoute("/"), api.enable, api.disable]) call();
-    const span = api.startSpan({ name: "nobody hears" });
-    expect(span.traceparent()).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
-    span.end();
-    expect(await api.flush()).toBe(true);
-    expect(await api.close()).toBe(true);
-    expect(fetch).not.toHaveBeenCalled();
-  });
-
-  test("are the client's after init, which is made once", async () => {
-    const client: Client = init({ dsn: DSN });
-    expect(init({ dsn: DSN })).toBe(client);
-    api.setUser({ id: 7 });
-    api.captureMessage("through the functions", "warning");
-    await pass(1);
-    expect(events()[0]).toMatchObject({ message: "through the functions", level: "warning", user: { id: 7 } });
-    expect(await api.close(0)).toBeDefined();
-    api.captureMessage("closed");
-    await pass(10_000);
-    expect(events()).toHaveLength(1);
-  });
-});
-
-describe("spans", () => {
-  test("break nothing where they are begun before consent", () => {
-    const client = page({ enabled: false });
-    expect(() => startSpan(client, { name: "early" }).end()).not.toThrow();
-    expect(client.page).toBeUndefined();
-  });
-
-  test("are children of the active one, and events belong to it", async () => {
-    const client = page();
-    const outer = startSpan(client, { name: "checkout", op: "ui", attributes: { items: 2 } });
-    const inner = startSpan(client, { name: "pay" });
-    client.captureMessage("within");
-    inner.setStatus("error");
-    inner.setAttribute("method", "card");
-    inner.end();
-    inner.end();
-    expect(client.activeSpan).toBe(outer);
-    outer.end();
-    expect(client.activeSpan).toBeUndefined();
-    await pass(10_000);
-    const spans = server.items.filter((item) => item.type === "span");
-    expect(spans).toMatchObject([
-      { name: "pay", trace_id: client.page.traceId, parent_span_id: outer.spanId, is_segment: false, status: "error", attributes: { method: "card" } },
-      { name: "checkout", op: "ui", span_id: outer.spanId, is_segment: true, attributes: { items: 2 } },
-    ]);
-    expect(events()[0]).toMatchObject({ trace_id: client.page.traceId, span_id: inner.spanId });
-    expect(inner.traceparent()).toBe(`00-${client.page.traceId}-${inner.spanId}-01`);
-  });
-});
-
-describe("ids", () => {
-  test("are 32 hex digits that differ, with crypto and without", () => {
-    const made = new Set(Array.from({ length: 100 }, newId));
-    vi.stubGlobal("crypto", undefined);
-    for (let index = 0; index < 100; index++) made.add(newId());
-    vi.stubGlobal("crypto", {});
-    made.add(newId());
-    expect(made.size).toBe(201);
-    for (const id of made) expect(id).toMatch(/^[0-9a-f]{32}$/);
-  });
 });

@@ -1,43 +1,20 @@
-import { IDBFactory, IDBObjectStore } from "fake-indexeddb";
+import { IDBObjectStore } from "fake-indexeddb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openQueue } from "../src/offline/queue";
-import type { Client, Stored } from "../src/types";
-import { DSN, leave, page, pass, Server, turns, visibility } from "./world";
+import type { Stored } from "../src/types";
+import { begin, DSN, finish, kill, pass, type Server, settled, turns, visibility } from "./world";
 
 const HOUR = 3_600_000;
 let server: Server;
 let failing: boolean;
 
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
-  vi.stubGlobal("indexedDB", new IDBFactory());
-  localStorage.clear();
-  server = new Server();
-  server.install();
+  server = begin();
   failing = true;
   server.answer = () => (failing ? "down" : new Response("{}"));
   vi.spyOn(Math, "random").mockReturnValue(0.5);
 });
-afterEach(async () => {
-  await leave();
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
-
-/** A page whose process ends: it does nothing any more, and says nothing. */
-function kill(client: Client): void {
-  client.flush = () => Promise.resolve(false);
-  vi.clearAllTimers();
-}
-
-const events = (): string[] => server.items.flatMap((item) => (item.type === "event" ? [item.exceptions?.at(-1)?.value || ""] : []));
-
-async function settled(options: Parameters<typeof page>[0] = {}): Promise<Client> {
-  const client = page(options);
-  await pass(1);
-  await pass(1000); // the keeper is there
-  return client;
-}
+afterEach(finish);
 
 describe("what could not be sent", () => {
   test("is sent by the next page when this one was killed, once, as of its own page view", async () => {
@@ -48,12 +25,12 @@ describe("what could not be sent", () => {
     failing = false;
     await settled();
     await pass(6000);
-    expect(events()).toEqual(["of the killed page"]);
+    expect(server.messages).toEqual(["of the killed page"]);
     expect(server.accounted(first.page.id)).toEqual([1, 2]);
     const sent = server.sent.length;
     await settled();
     await pass(6000);
-    expect(events()).toHaveLength(1);
+    expect(server.messages).toHaveLength(1);
     expect(server.sent.length).toBe(sent + 1); // the third page's own view
   });
 
@@ -67,7 +44,7 @@ describe("what could not be sent", () => {
     failing = false;
     window.dispatchEvent(new Event("online"));
     await pass(10_000);
-    expect(events()).toEqual([0, 1, 2, 3, 4].map((index) => `offline ${index}`));
+    expect(server.messages).toEqual([0, 1, 2, 3, 4].map((index) => `offline ${index}`));
     expect(server.accounted(client.page.id)).toEqual([1, 2, 3, 4, 5, 6]);
     const queue = openQueue(DSN, {}, () => {});
     const left: Stored[] = [];
@@ -89,7 +66,7 @@ describe("what could not be sent", () => {
     visibility("visible");
     await settled();
     await pass(6000);
-    expect(events()).toEqual(["last"]);
+    expect(server.messages).toEqual(["last"]);
     const ids = server.sent.filter(({ items }) => items.some(({ type }) => type === "event")).map(({ header }) => header.id);
     expect(new Set(ids).size).toBe(1); // the server knows the second copy by the envelope's id
   });
@@ -105,10 +82,10 @@ describe("what could not be sent", () => {
     await settled({ dsn: other });
     await pass(10_000);
     expect(server.sent.map(({ url }) => url.split("?")[0])).toEqual([other]);
-    expect(events()).toEqual([]);
+    expect(server.messages).toEqual([]);
     await settled();
     await pass(10_000);
-    expect(events()).toEqual(["of project a"]);
+    expect(server.messages).toEqual(["of project a"]);
     expect([...server.taken.values()].find(({ items }) => items.some(({ type }) => type === "event"))?.url).toContain(DSN);
   });
 
@@ -121,7 +98,7 @@ describe("what could not be sent", () => {
     vi.setSystemTime(Date.now() + 2 * HOUR);
     await settled({ offline: { maxAge: HOUR } });
     await pass(10_000);
-    expect(events()).toEqual([]);
+    expect(server.messages).toEqual([]);
     expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "too_old", category: "error", quantity: 1, numbers: [2] }));
     expect(server.accounted(first.page.id)).toEqual([1, 2]);
   });
@@ -136,7 +113,7 @@ describe("what could not be sent", () => {
     await pass(10_000);
     failing = false;
     await pass(60_000);
-    expect(events()).toEqual(["important"]);
+    expect(server.messages).toEqual(["important"]);
     expect(server.accounted(first.page.id)).toEqual([1, 2]);
     expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "queue_overflow", category: "measurement" }));
   });
@@ -165,7 +142,7 @@ describe("what could not be sent", () => {
     failing = false;
     window.dispatchEvent(new Event("online"));
     await pass(10_000);
-    expect(events()).toEqual(back ? ["old"] : []);
+    expect(server.messages).toEqual(back ? ["old"] : []);
     expect(server.items.filter(({ type }) => type === "outcome")).toHaveLength(back ? 0 : 2); // an error, a page view
     expect(server.accounted(client.page.id)).toEqual([1, 2]);
   });
@@ -179,7 +156,7 @@ describe("what could not be sent", () => {
     kill(first);
     server.answer = ({ header }) => (header.has[0] === "measurement" ? Response.json({ retry_after: 100, categories: ["measurement"] }, { status: 429 }) : new Response("{}"));
     await settled({ pageViews: false });
-    expect(events()).toEqual(["behind it"]);
+    expect(server.messages).toEqual(["behind it"]);
     const sent = server.sent.length;
     server.answer = () => new Response("{}");
     await pass(90_000);
@@ -196,7 +173,7 @@ describe("what could not be sent", () => {
     await settled({ pageViews: false }); // nothing of its own, whose success would go on with it
     failing = false;
     await pass(10_000);
-    expect(events()).toEqual(["kept"]);
+    expect(server.messages).toEqual(["kept"]);
   });
 
   test("in memory is bounded, too; without a disk its drops are told", async () => {
@@ -209,7 +186,7 @@ describe("what could not be sent", () => {
     }
     failing = false;
     await pass(400_000);
-    expect(events()).toEqual(["important"]);
+    expect(server.messages).toEqual(["important"]);
     const dropped = server.items.filter((item) => item.type === "outcome" && item.reason === "queue_overflow");
     expect(dropped.length).toBeGreaterThan(0);
     expect(server.accounted(client.page.id)).toEqual(Array.from({ length: 27 }, (_, index) => index + 1));
@@ -224,103 +201,7 @@ describe("what could not be sent", () => {
     failing = false;
     server.answer = () => new Response("{}");
     await pass(60_000);
-    expect(events()).toEqual(["limited"]);
-  });
-});
-
-describe("several tabs", () => {
-  test("one at a time sends what was left, and the next one goes on where it stopped", async () => {
-    const first = await settled();
-    for (const name of ["a", "b", "c"]) {
-      first.captureException(new Error(name));
-      await pass(400_000);
-    }
-    kill(first);
-    let chain: Promise<unknown> = Promise.resolve();
-    let running = 0;
-    let most = 0;
-    const request = vi.fn((name: string, work: () => Promise<void>) => {
-      if (name !== `condev:${DSN}`) return work(); // of one envelope
-      const turn = chain.then(async () => {
-        most = Math.max(most, ++running);
-        await work();
-        running--;
-      });
-      chain = turn;
-      return turn;
-    });
-    Object.defineProperty(navigator, "locks", { value: { request }, configurable: true });
-    failing = false;
-    const tabs = [page(), page()];
-    await pass(1);
-    await pass(10_000);
-    Reflect.deleteProperty(navigator, "locks");
-    expect(request.mock.calls[0]?.[0]).toBe(`condev:${DSN}`);
-    expect(most).toBe(1);
-    expect(events().sort()).toEqual(["a", "b", "c"]);
-    const times = server.sent.filter(({ items }) => items.some(({ type }) => type === "event")).length;
-    expect(times - 3).toBeLessThanOrEqual(server.sent.filter(({ header }) => !tabs.some(({ page: { id } }) => id === header.page_view.id)).length);
-  });
-});
-
-describe("two tabs", () => {
-  /** Locks as browsers have them: by name, told of to all tabs. */
-  function locks(): { name: string }[] {
-    const held: { name: string }[] = [];
-    const queues = new Map<string, Promise<unknown>>();
-    const request = (name: string, work: () => Promise<unknown>): Promise<unknown> => {
-      const turn = (queues.get(name) ?? Promise.resolve()).then(async () => {
-        const lock = { name };
-        held.push(lock);
-        await work();
-        held.splice(held.indexOf(lock), 1);
-      });
-      queues.set(name, turn);
-      return turn;
-    };
-    Object.defineProperty(navigator, "locks", { value: { request, query: () => Promise.resolve({ held: [...held] }) }, configurable: true });
-    return held;
-  }
-  afterEach(() => void Reflect.deleteProperty(navigator, "locks"));
-
-  const full = { offline: { maxBytes: 40_000 } };
-  async function filled(): Promise<Client> {
-    const client = await settled(full);
-    client.capture({ type: "measurement", metric: "custom", value: 1, attributes: { fill: "x".repeat(35_000) } });
-    await pass(10_000);
-    return client;
-  }
-  async function crowded(): Promise<Client> {
-    const client = await settled(full);
-    client.captureException(new Error("important"), { extra: { fill: "z".repeat(10_000) } });
-    await pass(10_000);
-    return client;
-  }
-
-  test("what one tries to send is not told as dropped by the other, which has no room for it", async () => {
-    const held = locks();
-    const first = await filled();
-    const second = await crowded();
-    failing = false;
-    window.dispatchEvent(new Event("online"));
-    await pass(60_000);
-    expect(events()).toEqual(["important"]);
-    expect(server.items.filter(({ type }) => type === "outcome")).toEqual([]);
-    expect([first, second].map(({ page }) => server.accounted(page.id))).toEqual([[1, 2], [1, 2]]);
-    expect(held).toEqual([]); // nothing keeps the page out of the browser's cache
-  });
-
-  test("what one left behind when it was killed makes room, which the other tells", async () => {
-    const held = locks();
-    const first = await filled();
-    kill(first);
-    held.length = 0; // with its process
-    await crowded();
-    failing = false;
-    await pass(60_000);
-    expect(events()).toEqual(["important"]);
-    expect(server.accounted(first.page.id)).toEqual([1, 2]);
-    expect(server.items).toContainEqual(expect.objectContaining({ type: "outcome", reason: "queue_overflow", category: "measurement" }));
+    expect(server.messages).toEqual(["limited"]);
   });
 });
 
@@ -336,7 +217,7 @@ describe("a browser without", () => {
     await pass(10_000);
     failing = false;
     await pass(60_000);
-    expect(events()).toEqual(["kept"]);
+    expect(server.messages).toEqual(["kept"]);
     expect(client.page.id).toMatch(/^[0-9a-f]{32}$/);
     expect(server.accounted(client.page.id)).toEqual([1, 2]);
   });
@@ -354,7 +235,7 @@ describe("a browser without", () => {
     await pass(10_000);
     failing = false;
     await pass(60_000);
-    expect(events()).toEqual(["kept"]);
+    expect(server.messages).toEqual(["kept"]);
   });
 
   test("room on its disk delivers from memory, and counts nothing as lost", async () => {
@@ -366,7 +247,7 @@ describe("a browser without", () => {
     await pass(10_000);
     failing = false;
     await pass(60_000);
-    expect(events()).toEqual(["kept"]);
+    expect(server.messages).toEqual(["kept"]);
     expect(server.items.filter(({ type }) => type === "outcome")).toEqual([]);
     expect(server.accounted(client.page.id)).toEqual([1, 2]);
   });
@@ -381,7 +262,7 @@ describe("a browser without", () => {
     }
     failing = false;
     await pass(400_000);
-    expect(events()).toEqual(["important"]);
+    expect(server.messages).toEqual(["important"]);
     expect(server.accounted(client.page.id)).toEqual(Array.from({ length: 22 }, (_, index) => index + 1));
   });
 
@@ -393,7 +274,7 @@ describe("a browser without", () => {
     expect(open).not.toHaveBeenCalled();
     failing = false;
     await pass(60_000);
-    expect(events()).toEqual(["kept in memory"]);
+    expect(server.messages).toEqual(["kept in memory"]);
   });
 });
 
@@ -406,7 +287,7 @@ test("taking consent back forgets what was kept", async () => {
   failing = false;
   await settled();
   await pass(10_000);
-  expect(events()).toEqual([]);
+  expect(server.messages).toEqual([]);
 });
 
 test("taking consent back ends the sending of what earlier pages left", async () => {

@@ -141,11 +141,12 @@ describe("the report", () => {
     for (let n = 0; n < 9; n += 1) error({ id: String(n), exceptions: [{ type: "TypeError", value: `no ${n}` }] });
     error({ kind: "resource_error", contexts: { resource: { tag: "script", url: "/app.js" } } });
     error({ kind: "message", message: "not an error" });
+    client.refused = () => [{ url: "https://shop.example.com/main.js", status: 404 }]; // as idle.ts does
     vi.advanceTimersByTime(1000);
     const found = client.events[0]?.white_screen;
     expect(found?.["trigger"]).toBe("error");
     expect(found?.["last_errors"]).toEqual([4, 5, 6, 7, 8].map((n) => ({ id: String(n), type: "TypeError", value: `no ${n}` })));
-    expect(found?.["failed_resources"]).toEqual([{ tag: "script", url: "/app.js" }]);
+    expect(found?.["failed_resources"]).toEqual([{ tag: "script", url: "/app.js" }, { url: "https://shop.example.com/main.js", status: 404 }]);
   });
 
   it("comes early when somebody leaves a page that failed, and not without a failure", () => {

@@ -1,10 +1,11 @@
 /** A page with a client of the real parts, and a server that answers as told: what the tests of the core share. */
+import { IDBFactory } from "fake-indexeddb";
 import { Blob as NodeBlob } from "node:buffer";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { vi } from "vitest";
 import { createClient } from "../src/client";
 import * as idle from "../src/idle";
-import type { Client, Data, Integration, Item, Options } from "../src/types";
+import type { Client, Data, EventItem, Integration, Item, Options } from "../src/types";
 
 export const KEY = "a".repeat(32);
 export const DSN = `https://monitor.example.com/v2/${KEY}`;
@@ -65,6 +66,19 @@ export class Server {
     return [...this.taken.values()].flatMap(({ items }) => items);
   }
 
+  get events(): EventItem[] {
+    return this.items.filter((item) => item.type === "event");
+  }
+
+  /** What the events say, briefly. */
+  get messages(): string[] {
+    return this.events.map(({ exceptions, message }) => exceptions?.at(-1)?.value || message || "");
+  }
+
+  get outcomes(): unknown[] {
+    return this.items.flatMap((item) => (item.type === "outcome" ? [[item.reason, item.category, item.quantity]] : []));
+  }
+
   /** Sequence numbers that arrived or were said to be dropped, by page view; sorted. */
   accounted(page: string): number[] {
     const own = [...this.taken.values()].filter(({ header }) => header.page_view.id === page).flatMap(({ items }) => items);
@@ -96,10 +110,42 @@ export function page(options: Partial<Options> = {}, integrations: Integration[]
   return client;
 }
 
+/** What a test begins with: a clock that stands, nothing stored, a server. */
+export function begin(): Server {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  vi.stubGlobal("indexedDB", new IDBFactory());
+  localStorage.clear();
+  chunks.failing = false;
+  const server = new Server();
+  server.install();
+  return server;
+}
+
 /** Ends what the test's pages still have running. */
 export async function leave(): Promise<void> {
   for (const client of clients.splice(0)) void client.close(0);
   await turns();
+}
+
+/** Likewise, and gives back what `begin` took. */
+export async function finish(): Promise<void> {
+  await leave();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+}
+
+/** A page whose keeper is there. */
+export async function settled(options: Partial<Options> = {}): Promise<Client> {
+  const client = page(options);
+  await pass(1);
+  await pass(1000);
+  return client;
+}
+
+/** A page whose process ends: it does nothing any more, and says nothing. */
+export function kill(client: Client): void {
+  client.flush = () => Promise.resolve(false);
+  vi.clearAllTimers();
 }
 
 /** Time passes, on the fake clock, with everything that waits for promises or the data base. */

@@ -1,33 +1,28 @@
-/** Console calls as breadcrumbs, and on request as events. */
-import { all, patch, wants } from "../patch";
+/** Console calls as events, on request: captured as they happen, from `init` on. The trail of all calls comes with idle.ts. */
+import { all, patch } from "../patch";
 import { brief } from "../selector";
-import type { Integration } from "../types";
+import type { ConsoleMethod, Integration, Level, Options } from "../types";
 
-const METHODS = ["debug", "log", "info", "warn", "error"] as const;
-type Method = (typeof METHODS)[number];
 const MAX_TEXT = 300; // characters; what is logged may be a whole state tree
 
-export const consoleCalls: Integration = {
-  name: "console",
-  setup(client) {
-    const { breadcrumbs, consoleErrors } = client.options;
-    const trail = wants(breadcrumbs, "console");
-    const wanted = consoleErrors === true ? ["error"] : consoleErrors || [];
-    let busy = false; // a hook of the page's may log while its log is being captured
+/** The methods whose calls become events. */
+export const methodsOf = (options: Options): ConsoleMethod[] => (options.consoleErrors === true ? ["error"] : options.consoleErrors || []);
 
-    const capture = client.guard((method: Method, args: unknown[]) => {
-      const level = method === "warn" ? "warning" : method === "log" ? "info" : method;
-      const message = args.slice(0, 5).map(textOf).join(" ").slice(0, MAX_TEXT);
-      if (wanted.includes(method)) {
-        const error = args.find((one) => one instanceof Error);
-        if (error) client.captureException(error, { mechanism: "console", level });
-        else client.captureMessage(message, level);
-      }
-      if (trail) client.addBreadcrumb({ category: "console", level, message });
+export const levelOf = (method: ConsoleMethod): Level => (method === "warn" ? "warning" : method === "log" ? "info" : method);
+
+export const consoleErrors: Integration = {
+  name: "consoleErrors",
+  setup(client) {
+    let busy = false; // a hook of the page's may log while its log is being captured
+    const capture = client.guard((method: ConsoleMethod, args: unknown[]) => {
+      const level = levelOf(method);
+      const error = args.find((one) => one instanceof Error);
+      if (error) client.captureException(error, { mechanism: "console", level });
+      else client.captureMessage(args.slice(0, 9).map(brief).join(" ").slice(0, MAX_TEXT), level);
+      client.logged?.(method, args);
     });
-    const methods = METHODS.filter((method) => trail || wanted.includes(method));
     return all(
-      ...methods.map((method) =>
+      ...methodsOf(client.options).map((method) =>
         patch(client, console, method, (args) => {
           if (busy) return;
           busy = true;
@@ -38,7 +33,3 @@ export const consoleCalls: Integration = {
     );
   },
 };
-
-function textOf(value: unknown): string {
-  return value instanceof Error ? String(value) : brief(value);
-}

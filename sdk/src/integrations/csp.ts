@@ -7,7 +7,7 @@ import { cleanUrl } from "../urls";
 const KEPT = 100;
 
 /** What was not loaded because of it: the element's own error says no more. Of a data: address it says the scheme alone. */
-export const blocked = new Set<string>();
+export const blocked: string[] = [];
 
 export const csp: Integration = {
   name: "csp",
@@ -18,7 +18,8 @@ export const csp: Integration = {
       const sourceFile = cleanUrl(event.sourceFile || "");
       // A person's own, or ours: not the page's.
       if (/^[\w-]+-extension/.test(sourceFile || blockedURI) || isOwn(client, event.blockedURI)) return;
-      if (/^e/.test(disposition) && blocked.size < KEPT) blocked.add(blockedURI); // enforced, not only reported
+      // Enforced, not only reported. The element's own error comes soon after.
+      if (/^e/.test(disposition) && blocked.push(blockedURI) > KEPT) blocked.shift();
       client.captureEvent({
         kind: "csp",
         level: "warning",

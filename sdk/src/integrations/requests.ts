@@ -47,9 +47,8 @@ function watcher(client: Client): Begin {
         const aborted = why === "abort";
         const request = { method, url, status };
         if (why ? failed && !aborted && navigator.onLine : typeof failed === "function" ? failed(status) : failed && status >= 500) {
-          const { stack } = Object(problem) as Error;
           const type = why ? "NetworkError" : "HttpError";
-          const thrown = { type, value: `${message} ${why || `answered ${status}`}`, stack: cleanStack(stack), mechanism: kind, handled: true } as Exception;
+          const thrown = { type, value: `${message} ${why || `answered ${status}`}`, stack: cleanStack((Object(problem) as Error).stack), mechanism: kind, handled: true } as Exception;
           client.captureEvent({ exceptions: [thrown], request }, { originalException: problem, mechanism: kind });
         }
         if (wants(breadcrumbs, "requests")) {
@@ -64,9 +63,7 @@ function watcher(client: Client): Begin {
 }
 
 /** Of the active span, else of the page view, of which the server's spans are then the children. */
-function traceparent({ activeSpan, page }: Client): string {
-  return activeSpan ? activeSpan.traceparent() : `00-${page.traceId}-${newId().slice(16)}-01`;
-}
+const traceparent = (client: Client): string => client.activeSpan?.traceparent() || `00-${client.page.traceId}-${newId().slice(16)}-01`;
 
 function patchFetch(client: Client, begin: Begin): Cleanup {
   return patch(client, window, "fetch", (args) => {
@@ -112,8 +109,7 @@ function patchXhr(client: Client, begin: Begin): Cleanup[] {
   }
   const opened = new WeakMap<object, Opened>();
   const proto = XMLHttpRequest.prototype;
-  const ended = client.guard(({ target, type }: Event) => {
-    const xhr = target as XMLHttpRequest;
+  const ended = client.guard(({ target: xhr, type }: Event & { target: XMLHttpRequest }) => {
     const state = opened.get(xhr) as Opened;
     state.call?.end(xhr.status, type !== "load" && type);
     state.call = undefined;
@@ -123,7 +119,7 @@ function patchXhr(client: Client, begin: Begin): Cleanup[] {
   return [
     watch("open", (state, args, xhr) => {
       // Once for each object, which a page may open again and again.
-      if (!state) for (const name of ["load", "error", "timeout", "abort"]) xhr.addEventListener(name, ended);
+      if (!state) for (const name of ["load", "error", "timeout", "abort"]) xhr.addEventListener(name, ended as (event: Event) => void);
       opened.set(xhr, { args });
     }),
     watch("setRequestHeader", (state, [name]) => {

@@ -16,8 +16,7 @@ interface Loading extends HTMLElement {
 export const resources: Integration = {
   name: "resourceErrors",
   setup(client) {
-    const onError = ({ target }: Event): void => {
-      const element = target as Loading;
+    const onError = ({ target: element }: { target: Loading }): void => {
       const address = element.currentSrc || element.src || element.href || element.data;
       if (!element.localName || typeof address !== "string" || address === location.href || isOwn(client, address)) return;
       const tag = element.localName;
@@ -25,7 +24,7 @@ export const resources: Integration = {
       const message = `Failed to load ${tag}: ${url}`;
       const level = /script|link/.test(tag) ? "error" : "warning";
       // Chrome's currentSrc of a blocked picture is what the page wrote, which may be relative.
-      if (![url, cleanUrl(element.src || "")].some((one) => blocked.has(one.replace(/^data:.*/, "data")))) {
+      if (![url, cleanUrl(element.src || "")].some((one) => blocked.includes(one.replace(/^data:.*/, "data")))) {
         client.captureEvent(
           { kind: "resource_error", level, message, contexts: { resource: { url, tag, element: selectorOf(element) } } },
           { element },
@@ -33,6 +32,6 @@ export const resources: Integration = {
       }
       client.addBreadcrumb({ category: "resource", level, message });
     };
-    return listen(window, "error", client.guard(onError));
+    return listen(window, "error", client.guard(onError as never));
   },
 };

@@ -173,21 +173,34 @@ async def test_errors_and_rejections_become_issues_with_firefox_stacks(firefox: 
 
 
 async def test_vitals_are_stored_when_the_tab_is_closed(firefox: Firefox, pages: World) -> None:
-    firefox.tab(pages.page("vitals/firefox.html"))
+    def stored() -> dict[str, float]:
+        items = pages.get("performance?by_url=true&limit=200")["items"]
+        return {one["metric"]: one["p75"] for one in items if one["url"].endswith("/vitals/firefox.html")}
+
+    # On a machine with more to do than it can, Firefox ends a tab's process before the request has left it: one tab in
+    # 25, beside six busy loops on two cores; of `sendBeacon` as many. So one of several tabs must get through, whole.
+    async def visit(tabs_left: int) -> None:
+        await _visit_and_close(firefox, pages.page("vitals/firefox.html"))
+        try:
+            # Firefox has no layout shifts to measure.
+            await until(lambda: {"LCP", "FCP", "TTFB", "INP", "load"} <= set(stored()) or None, stored, 45)
+        except AssertionError:
+            if stored() or not tabs_left:
+                raise
+            await visit(tabs_left - 1)
+
+    await visit(tabs_left=2)
+    assert 150 < stored()["INP"] < 10_000  # the click was answered after 180 ms
+
+
+async def _visit_and_close(firefox: Firefox, address: str) -> None:
+    firefox.tab(address)
     await firefox.holds("window.condevChunks?.vitals")
     button = firefox.ask("WebDriver:FindElement", using="css selector", value="#buy")
     firefox.ask("WebDriver:ElementClick", id=next(iter(button.values())))
     await firefox.holds("document.querySelector('#said').textContent")
     await asyncio.sleep(1)  # the browser measures the click, and tells of it
     firefox.close_tab()
-
-    def stored() -> dict[str, float]:
-        items = pages.get("performance?by_url=true&limit=200")["items"]
-        return {one["metric"]: one["p75"] for one in items if one["url"].endswith("/vitals/firefox.html")}
-
-    # Firefox has no layout shifts to measure.
-    await until(lambda: {"LCP", "FCP", "TTFB", "INP", "load"} <= set(stored()) or None, stored)
-    assert 150 < stored()["INP"] < 10_000  # the click was answered after 180 ms
 
 
 async def test_a_white_screen_is_found(firefox: Firefox, pages: World) -> None:

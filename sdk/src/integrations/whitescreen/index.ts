@@ -6,15 +6,11 @@
 import { all, listen } from "../../patch";
 import { selectorOf } from "../../selector";
 import type { Client, Data, Integration, WhiteScreenOptions } from "../../types";
-import { cleanUrl } from "../../urls";
 import { type Look, look } from "./look";
 
 export type { Look, Point } from "./look";
 
-const DELAY_MS = 1000; // after what began the round: frameworks have drawn by then
-const INTERVAL_MS = 2000;
-const RETRIES = 2; // with these, an empty page is reported 5 s after it loaded …
-const LOADING_FACTOR = 4; // … and one that says it is loading after 17
+const LOADING_FACTOR = 4; // of retries: a page that says it is loading is reported 17 s after it loaded
 const KEPT = 5; // errors and failed resources that go into the report
 
 let check: (() => Look | undefined) | undefined;
@@ -26,7 +22,11 @@ export const whiteScreen: Integration = { name: "whiteScreen", setup };
 
 function setup(client: Client): () => void {
   const options = Object(client.options.whiteScreen) as WhiteScreenOptions;
-  const { delay = DELAY_MS, interval = INTERVAL_MS, retries = RETRIES } = options;
+  const {
+    delay = 1000, // ms after what began the round: frameworks have drawn by then
+    interval = 2000, // ms between looks
+    retries = 2, // with these, an empty page is reported 5 s after it loaded
+  } = options;
   const errors: Data[] = [];
   const failed: Data[] = [];
   // Of the round that is on, or has reported: load, route, error, removal, show or manual. One at a time, one report a view.
@@ -71,7 +71,7 @@ function setup(client: Client): () => void {
           body: [...document.body.children].slice(0, 10).map((child) => `${selectorOf(child)}: ${child.childElementCount}`),
         },
         last_errors: errors,
-        failed_resources: [...failed, ...refused()].slice(0, KEPT),
+        failed_resources: [...failed, ...(client.refused?.() || [])].slice(0, KEPT),
       },
     });
     looks = 0;
@@ -119,9 +119,3 @@ function setup(client: Client): () => void {
     },
   );
 }
-
-/** What was refused, perhaps before the SDK was there. */
-const refused = (): Data[] =>
-  (performance.getEntriesByType("resource") as PerformanceResourceTiming[]).flatMap(({ name, responseStatus: status }) =>
-    status >= 400 ? { url: cleanUrl(name), status } : [],
-  );

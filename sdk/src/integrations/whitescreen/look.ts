@@ -37,15 +37,10 @@ const DIALOGS = ",dialog,[role=dialog]"; // these stand outside of the root, and
 const SIDE = 5; // 25 points: a page with a few lines of text is hit by one; more cost hit tests and find nothing new
 const MAX_ELEMENTS = 5000; // a page with more, none of which shows, is not worth a longer stop
 const MIN_AREA = 64; // px²: smaller is a tracking pixel, or text for screen readers only
-const WORDY = /(\S\s*){80}/; // "Loading your workspace, please wait…" is a mask; with more text in it, it is a page
 
 /** `closest` that goes on from a shadow root to its host. */
 function closest(element: Element | undefined, selector: string | undefined): Element | undefined {
-  for (let at = element; at && selector; at = (at.getRootNode() as ShadowRoot).host) {
-    const hit = at.closest(selector);
-    if (hit) return hit;
-  }
-  return;
+  return selector && element ? element.closest(selector) || closest((element.getRootNode() as ShadowRoot).host, selector) : undefined;
 }
 
 const textOf = (element: Element): ChildNode | undefined =>
@@ -89,8 +84,9 @@ export function look(options: WhiteScreenOptions): Look {
     if (
       mask &&
       !mask.contains(document.body) &&
-      // A picture that has loaded inside of "lazy-loading" is seen.
-      (own || !(WORDY.test(mask.textContent) || mask.querySelector("a," + SOLID) || solid(element)))
+      // "Loading your workspace, please wait…" is a mask; with more text in it, it is a page. A picture that has loaded
+      // inside of "lazy-loading" is seen.
+      (own || !(/(\S\s*){80}/.test(mask.textContent) || mask.querySelector("a," + SOLID) || solid(element)))
     ) {
       waiting = selectorOf(mask);
       return "loading";
