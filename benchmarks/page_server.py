@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,7 @@ class PageServer:
     def __init__(self, built: Path) -> None:
         """Args: built: where the SDK's scripts lie."""
         self.taken: Counter[str] = Counter()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(built, self.taken))
+        self._server = _Server(("127.0.0.1", 0), _handler(built, self.taken))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -38,6 +39,13 @@ class PageServer:
     def address(self, script: str = "") -> str:
         """Of the page with a script before its own: "sdk", or one of sdk_page/floors; by default none."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/page?{script}"
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that ends resets its connections, which is no fault; all else is said."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # pyright: ignore[reportArgumentType]
 
 
 def _handler(built: Path, taken: Counter[str]) -> type[BaseHTTPRequestHandler]:
