@@ -21,15 +21,16 @@ from appliance.hookspecs import BlobStore, Clock, EventStore, IssueChange
 from appliance.metadata.database import Database
 from appliance.pipeline import dead_letters, intents
 from appliance.pipeline.apply import Applier, StoppedError
-from appliance.pipeline.batches import Retry, Work, put_together
+from appliance.pipeline.batches import Work, put_together
 from appliance.pipeline.boundary import Boundary
-from appliance.pipeline.dead_letters import DeadLetterFiles, retry_batch_id
+from appliance.pipeline.dead_letters import DeadLetterFiles
 from appliance.pipeline.decode import DAY
 from appliance.pipeline.intents import Intent
 from appliance.pipeline.isolate import RangeDecoder, dead_record, read_raw
 from appliance.pipeline.rates import Rates
+from appliance.pipeline.retries import Retries
 from appliance.pipeline.wire import DeadRecord, Drop, Job, ProcessorFailure
-from appliance.pipeline.worker_process import Decoded, DecodeWorker, WorkerDiedError, WorkerStartError
+from appliance.pipeline.worker_process import Decoded, DecodeWorker, WorkerStartError
 from appliance.spool.framing import Position
 from appliance.spool.layout import segment_path
 from appliance.spool.reader import SpoolDepth, SpoolReader
@@ -107,6 +108,7 @@ class Pipeline:
         self._on_changes = on_changes
         self._checkpoint = checkpoint
         self._files = DeadLetterFiles(data_dir / "dead_letters")
+        self._retries = Retries(database, self._files, worker, self._limits.decode_timeout_seconds)
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -232,7 +234,7 @@ class Pipeline:
         """The next batch, decoded; None when it is time to stop."""
         while not self._stopping.is_set():
             self._wake.clear()
-            retry = await self._next_retry()
+            retry = await self._retries.next()
             if retry is not None:
                 return retry
             found = reader.next_range(after, self._limits.batch_records, self._limits.batch_bytes)
@@ -332,7 +334,7 @@ class Pipeline:
         """Dead letters of a batch's records, from the spool or from the dead letter that is being retried."""
         if work.retry is not None:
             job = Job(batch_id=b"", directory="", record_id=work.retry.record_id)
-            raws = [(0, await asyncio.to_thread(self._files.path(work.retry.record_id).read_bytes))]
+            raws = [(0, await self._retries.bytes_of(work.retry))]
         else:
             intent = work.intent
             job = Job(
@@ -341,30 +343,6 @@ class Pipeline:
             )  # fmt: skip
             raws = await asyncio.to_thread(read_raw, job)
         return [dead_record(job, index, *raws[index], reason, details[index]) for index in indexes]
-
-    # ── retries of dead letters ──
-
-    async def _next_retry(self) -> Work | None:
-        for retry in await dead_letters.waiting_retries(self._database, 1):
-            return await self._decode_retry(retry)
-        return None
-
-    async def _decode_retry(self, retry: Retry) -> Work:
-        intent = Intent(epoch=intents.RETRIES, segment=retry.id, start=0, end=0)
-        batch_id = retry_batch_id(retry.record_id)
-        path = self._files.path(retry.record_id)
-        job = Job(batch_id=batch_id.to_bytes(16, "big"), directory=str(path), record_id=retry.record_id)
-        try:
-            await asyncio.to_thread(path.stat)
-            decoded = await self._worker.decode(job, self._limits.decode_timeout_seconds)
-        except (WorkerDiedError, FileNotFoundError) as error:
-            reason, detail = "lost", f"its bytes are gone from {path.parent}; discard it"
-            if isinstance(error, WorkerDiedError):
-                reason, detail = error.reason, error.detail
-            work = put_together(intent, (), batch_id=batch_id, recovered=True, retry=retry)
-            work.dead.append(dead_record(job, 0, 0, b"", reason, detail))
-            return work
-        return put_together(intent, decoded.chunks, batch_id=batch_id, recovered=True, retry=retry)
 
     # ── applying ──
 
