@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from msgspec import structs
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.hookspecs import EventFilter, EventNotFoundError, EventStore, EventSummary, Neighbours, Page
@@ -37,33 +37,47 @@ NO_EVENT: Final = "There is no such event, or it is no longer kept."
 NONE_KEPT: Final = "The events of this issue are no longer kept; its counters are."
 
 
+# What each issue's page asks, made once: to put a statement together takes as long as to run it.
+_SUMMARY: Final = summaries().where(IssueModel.id == bindparam("issue_id"))
+_HASHES: Final = (
+    select(IssueHashModel)
+    .where(IssueHashModel.issue_id == bindparam("issue_id"))
+    .order_by(IssueHashModel.event_count.desc(), IssueHashModel.first_seen)
+    .limit(SHOWN_HASHES)
+)
+_RELEASES: Final = (
+    select(IssueReleaseModel)
+    .where(IssueReleaseModel.issue_id == bindparam("issue_id"))
+    .order_by(IssueReleaseModel.first_seen.desc(), IssueReleaseModel.release)
+    .limit(SHOWN_RELEASES)
+)
+_RELEASE_COUNT: Final = (
+    select(func.count()).select_from(IssueReleaseModel).where(IssueReleaseModel.issue_id == bindparam("issue_id"))
+)
+_ACTIVITY: Final = (
+    select(IssueActivityModel)
+    .where(IssueActivityModel.issue_id == bindparam("issue_id"))
+    .order_by(IssueActivityModel.id.desc())
+    .limit(SHOWN_ACTIVITY)
+)
+_MERGED: Final = (
+    select(IssueModel.id)
+    .where(IssueModel.merged_into == bindparam("issue_id"))
+    .order_by(IssueModel.id)
+    .limit(SHOWN_MERGED)
+)
+
+
 async def detail_of(session: AsyncSession, issue: IssueModel) -> IssueDetail:
     """An issue with its history."""
-    row = (await session.execute(summaries().where(IssueModel.id == issue.id))).one()
-    hashes = await session.scalars(
-        select(IssueHashModel)
-        .where(IssueHashModel.issue_id == issue.id)
-        .order_by(IssueHashModel.event_count.desc(), IssueHashModel.first_seen)
-        .limit(SHOWN_HASHES)
-    )
-    releases = await session.scalars(
-        select(IssueReleaseModel)
-        .where(IssueReleaseModel.issue_id == issue.id)
-        .order_by(IssueReleaseModel.first_seen.desc(), IssueReleaseModel.release)
-        .limit(SHOWN_RELEASES)
-    )
-    release_count = await session.scalar(
-        select(func.count()).select_from(IssueReleaseModel).where(IssueReleaseModel.issue_id == issue.id)
-    )
-    activity = await session.scalars(
-        select(IssueActivityModel)
-        .where(IssueActivityModel.issue_id == issue.id)
-        .order_by(IssueActivityModel.id.desc())
-        .limit(SHOWN_ACTIVITY)
-    )
-    merged = await session.scalars(
-        select(IssueModel.id).where(IssueModel.merged_into == issue.id).order_by(IssueModel.id).limit(SHOWN_MERGED)
-    )
+    this = {"issue_id": issue.id}
+    row = (await session.execute(_SUMMARY, this)).one()
+    hashes = await session.scalars(_HASHES, this)
+    releases = (await session.scalars(_RELEASES, this)).all()
+    more = len(releases) == SHOWN_RELEASES
+    release_count = await session.scalar(_RELEASE_COUNT, this) if more else len(releases)
+    activity = await session.scalars(_ACTIVITY, this)
+    merged = await session.scalars(_MERGED, this)
     return IssueDetail(
         issue=summary_of(row),
         why=read_explanation(issue.grouping),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts.access import Actor, Permission
@@ -16,6 +16,12 @@ from appliance.issues.views import IssueNotFoundError
 MAX_ALIASES: Final = 10  # merging flattens chains to one; a longer one would be a loop
 MAX_HASHES: Final = 500  # of one issue in a question to the event store: the newest; a question is a URL to a server
 MAX_LISTED: Final = 20  # of each issue in a list, for its sparkline
+_HASHES_OF_ONE: Final = (
+    select(IssueHashModel.hash)
+    .where(IssueHashModel.issue_id == bindparam("issue_id"))
+    .order_by(IssueHashModel.last_seen.desc(), IssueHashModel.hash)
+    .limit(MAX_HASHES)
+)
 NOT_FOUND: Final = "There is no such issue, or it belongs to a project that you are not a member of."
 
 
@@ -58,8 +64,9 @@ async def find_issue(
 
 async def hashes_of(session: AsyncSession, issue_ids: Sequence[int]) -> dict[int, list[int]]:
     """The group hashes of issues, newest first: `MAX_HASHES` of one issue, `MAX_LISTED` of each of several."""
+    if len(issue_ids) == 1:
+        return {issue_ids[0]: list(await session.scalars(_HASHES_OF_ONE, {"issue_id": issue_ids[0]}))}
     found: dict[int, list[int]] = {issue_id: [] for issue_id in issue_ids}
-    limit = MAX_HASHES if len(issue_ids) == 1 else MAX_LISTED
     for some in chunks(issue_ids):
         order = (IssueHashModel.last_seen.desc(), IssueHashModel.hash)
         place = func.row_number().over(partition_by=IssueHashModel.issue_id, order_by=order).label("place")
@@ -68,7 +75,9 @@ async def hashes_of(session: AsyncSession, issue_ids: Sequence[int]) -> dict[int
             .where(IssueHashModel.issue_id.in_(some))
             .subquery()
         )
-        statement = select(ranked.c.issue_id, ranked.c.hash).where(ranked.c.place <= limit).order_by(ranked.c.place)
+        statement = (
+            select(ranked.c.issue_id, ranked.c.hash).where(ranked.c.place <= MAX_LISTED).order_by(ranked.c.place)
+        )
         for issue_id, hash_ in await session.execute(statement):
             found[issue_id].append(hash_)
     return found

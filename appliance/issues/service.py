@@ -170,25 +170,30 @@ class IssueService:
         """An issue, an event of it (as `event` finds it) and its overview, with one look into the metadata."""
         async with self._database.read() as session:
             issue = await find_issue(session, actor, issue_id)
-            detail = await reading.detail_of(session, issue)
             hashes = (await hashes_of(session, [issue.id]))[issue.id]
-
-        async def event() -> EventDetail | None:
+            # The event store answers in threads, while the history is read here.
+            asked = asyncio.gather(self._event_if_any(issue, hashes, event_id), self._overview_if_any(issue, hashes))
             try:
-                return await reading.issue_event(self._store, issue, hashes, event_id)
-            except IssueNotFoundError:
-                if event_id == "latest":
-                    return None
+                detail = await reading.detail_of(session, issue)
+            except BaseException:
+                asked.cancel()
                 raise
-
-        async def overview() -> IssueOverview | None:
-            try:
-                return await self._overview(issue, hashes)
-            except StoreUnavailableError:
-                return None
-
-        shown, beside = await asyncio.gather(event(), overview())
+        shown, beside = await asked
         return IssueLook(detail=detail, event=shown, overview=beside)
+
+    async def _event_if_any(self, issue: IssueModel, hashes: Sequence[int], event_id: str) -> EventDetail | None:
+        try:
+            return await reading.issue_event(self._store, issue, hashes, event_id)
+        except IssueNotFoundError:
+            if event_id == "latest":
+                return None
+            raise
+
+    async def _overview_if_any(self, issue: IssueModel, hashes: Sequence[int]) -> IssueOverview | None:
+        try:
+            return await self._overview(issue, hashes)
+        except StoreUnavailableError:
+            return None
 
     async def events(self, actor: Actor, issue_id: int, page: Page, where: EventFilter | None = None) -> EventList:
         """Events of an issue, newest first.

@@ -8,7 +8,17 @@ from typing import Final, Literal
 from appliance.hookspecs import Bucket, EventFilter, GroupStats
 
 from .engine import Parameters, Reader
-from .filters import EVENT_FIELDS, FAR, Conditions, Range, needs_base_rows, select_fields, select_rows, whole_range
+from .filters import (
+    EVENT_FIELDS,
+    FAR,
+    Conditions,
+    Range,
+    along_key,
+    needs_base_rows,
+    select_fields,
+    select_rows,
+    whole_range,
+)
 from .summaries import HOUR, SummaryState
 
 MAX_GROUPS: Final = 10_000
@@ -127,7 +137,7 @@ async def histogram(reader: Reader, state: SummaryState, where: EventFilter, buc
     """Events and users per bucket."""
     _check_bucket(where, bucket)
     counts = _Counts(where, state, ["bucket"], bucket, users=True)
-    sql = f"SELECT bucket, n, u FROM ({counts.sql}) ORDER BY bucket LIMIT {MAX_BUCKETS}"
+    sql = f"SELECT bucket, n, u FROM ({counts.sql}) ORDER BY bucket LIMIT {MAX_BUCKETS} {along_key(where)}"
     rows = await reader.query("counting events over time", sql, counts.parameters)
     return [Bucket(start=start, events=count, users=users) for start, count, users in rows]
 
