@@ -29,7 +29,7 @@ class ShellLoader:
         actor = cast("Mapping[str, Any]", connection.scope).get("user")
         if not isinstance(actor, Actor):
             return Shell(site_name=self._site_name)
-        seen = await self._projects.list(actor)
+        seen = await self._projects.names(actor)
         counts = await self._open_issues([project.id for project in seen])
         health = await self._system.headline() if actor.may(Permission.SYSTEM_READ) else None
         return Shell(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+import structlog
 from litestar import Litestar, Request
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
@@ -39,6 +40,7 @@ API_PREFIX: Final = "/api/v1"
 # For a page with a form that people send before they are signed in: it gets the cookie its token is bound to.
 PUBLIC_FORM: Final[Mapping[str, object]] = {"public": True, "form": True}
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_log: Final = structlog.stdlib.get_logger(__name__)
 _STALE: Final = "This page was open for too long, or in a browser that keeps no cookies. Load it again and repeat."
 _ELSEWHERE: Final = "This came from another site. Open the page here and repeat it."
 
@@ -67,6 +69,7 @@ class AccessPlugin(InitPlugin):
         """Litestar calls this while it is made."""
         cast("list[Any]", app_config.guards).append(self.guard)  # pyright: ignore[reportUnknownMemberType]
         app_config.before_send.append(send_cookies)
+        cast("list[Any]", app_config.after_exception).append(self.recognise)  # pyright: ignore[reportUnknownMemberType]
         app_config.state["access"] = self
         app_config.dependencies["actor"] = Provide(acting_user, sync_to_thread=False)
         app_config.on_startup.append(check_routes)
@@ -106,6 +109,24 @@ class AccessPlugin(InitPlugin):
             actor.require(permission)
         if not api:
             await self._guard_forms(connection, handler, actor)
+
+    async def recognise(self, _error: Exception, scope: Scope) -> None:
+        """Litestar's hook before an error is answered: who asked for an address that no route has.
+
+        No guard ran for it. It opens nothing: the page that says so gets the navigation of whoever is signed in.
+        """
+        if scope["type"] != "http" or "route_handler" in scope or not _is_of_a_page(scope["path"]):
+            return
+        connection: Connection = Request(scope)
+        try:
+            actor = await self._cookie(connection)
+        except Exception as error:  # noqa: BLE001 - the answer is an error already, and is given without a navigation
+            _log.error("not_recognised", path=scope["path"], exc_info=error)
+            return
+        if actor is not None:
+            _plain(scope)["user"] = actor
+            bound = self.cookies.read(connection, "session")
+            ScopeState.from_scope(scope).csrf_token = new_csrf_token(bound)  # for the button that signs out
 
     async def _bearer(self, connection: Connection) -> Actor | None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -159,6 +180,12 @@ def access_of(connection: Connection) -> AccessPlugin:
 def is_api(path: str) -> bool:
     """Whether this is a path of bearer tokens, never of cookies."""
     return path == API_PREFIX or path.startswith(API_PREFIX + "/")
+
+
+def _is_of_a_page(path: str) -> bool:
+    """Whether somebody may have meant a page by an address that no route has, and nothing else can be read into it."""
+    parts = path.lower().strip("/").split("/")
+    return not is_api("/" + "/".join(parts)) and not {"", ".", ".."} & set(parts)
 
 
 def declared(handler: BaseRouteHandler, path: str) -> Permission | None:

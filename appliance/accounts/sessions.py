@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from appliance.accounts import audit
@@ -24,6 +24,18 @@ HOUR: Final = 3_600_000_000  # µs
 IDLE_HOURS: Final = 96  # a long weekend; the absolute end is `accounts.session_days`
 TOUCH_EVERY: Final = 5 * 60 * 1_000_000  # µs between two writes of last_seen_at: a page view is not worth an fsync
 MAX_PER_USER: Final = 50  # then the oldest goes: a script that signs in must not fill the table
+
+# Asked before every page, so put together once.
+_LIVE: Final = (
+    select(UserSessionModel, UserModel)
+    .join(UserModel, UserModel.id == UserSessionModel.user_id)
+    .where(
+        UserSessionModel.token_hash == bindparam("token_hash"),
+        UserSessionModel.expires_at > bindparam("now"),
+        UserSessionModel.last_seen_at > bindparam("used_since"),
+        UserModel.disabled_at.is_(None),
+    )
+)
 
 
 class Opened(Struct, frozen=True):
@@ -92,17 +104,8 @@ class Sessions:
             return None
         now = self._clock.now()
         async with self._database.read() as session:
-            found = await session.execute(
-                select(UserSessionModel, UserModel)
-                .join(UserModel, UserModel.id == UserSessionModel.user_id)
-                .where(
-                    UserSessionModel.token_hash == hash_secret(token),
-                    UserSessionModel.expires_at > now,
-                    UserSessionModel.last_seen_at > now - IDLE_HOURS * HOUR,
-                    UserModel.disabled_at.is_(None),
-                )
-            )
-            row = found.one_or_none()
+            asked = {"token_hash": hash_secret(token), "now": now, "used_since": now - IDLE_HOURS * HOUR}
+            row = (await session.execute(_LIVE, asked)).one_or_none()
             if row is None:
                 return None
             browser, user = row

@@ -8,14 +8,13 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
-from msgspec import structs
 
 from appliance.accounts.access import Actor, Permission, requires
 from appliance.hookspecs import EventFilter, Page
 from appliance.performance.pages import page_routes
 from appliance.performance.schemas import MetricPage, SamplePage, metric_body, sample_body
 from appliance.performance.service import PerformanceService
-from appliance.web.api_parameters import PAGED, ROUTED, Limit, SessionId, Values
+from appliance.web.api_parameters import PAGED, ROUTED, ROUTED_OF_SESSION, Limit, Values
 
 ByUrl = Annotated[bool, QueryParameter(description="One row for each page instead of one for all.")]
 OneMetric = Annotated[str, QueryParameter(max_length=200, description="Of this metric alone: LCP, long_task, …")]
@@ -47,7 +46,7 @@ async def api_performance(
     "/api/v1/projects/{project_id:int}/measurements",
     opt=requires(Permission.ISSUES_READ),
     tags=["performance"],
-    dependencies={**ROUTED, **PAGED},
+    dependencies={**ROUTED_OF_SESSION, **PAGED},
     summary="List a project's single measurements",
 )
 async def api_measurements(
@@ -56,10 +55,8 @@ async def api_measurements(
     where: NamedDependency[EventFilter],
     page: NamedDependency[Page],
     metric: OneMetric = "",
-    session: SessionId = "",
 ) -> SamplePage:
     """Samples of a metric or of all, newest first, of the last 30 days unless `since` says otherwise."""
-    where = structs.replace(where, session_id=session)
     found, following = await performance.samples(actor, where, metric, page)
     return SamplePage(items=[sample_body(one) for one in found], next=following or None)
 

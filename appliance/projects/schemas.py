@@ -22,6 +22,14 @@ class KeyView(Struct, frozen=True, kw_only=True):
     sdk_dsn: str
 
 
+class ProjectName(Struct, frozen=True):
+    """A project in a menu."""
+
+    id: int
+    slug: str
+    name: str
+
+
 class ProjectView(Struct, frozen=True, kw_only=True):
     """A project, as pages see it. Times are µs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import re
 import secrets
@@ -24,7 +25,7 @@ from appliance.projects import sdk_settings
 from appliance.projects.addresses import DEFAULT_PATH, addresses, join_origins, parse_origins
 from appliance.projects.models import IngestKeyModel, ProjectModel
 from appliance.projects.publishing import publish_admission
-from appliance.projects.schemas import KeyView, ProjectChange, ProjectView
+from appliance.projects.schemas import KeyView, ProjectChange, ProjectName, ProjectView
 
 MAX_SLUG: Final = 64  # the column
 MAX_PROJECTS: Final = 10_000  # admission.json is read whole: 10,000 are 3 MB
@@ -68,6 +69,16 @@ class ProjectService:
             keys = await _keys_of(session, [project.id for project in projects])
         views = [self._view(project, keys.get(project.id, [])) for project in projects]
         return sorted(views, key=lambda view: (view.name.casefold(), view.id))
+
+    async def names(self, actor: Actor) -> builtins.list[ProjectName]:
+        """Those they see, by name, for a menu: asked with every page, so without keys and settings."""
+        actor.require(Permission.PROJECTS_READ)
+        query = select(ProjectModel.id, ProjectModel.slug, ProjectModel.name).where(ProjectModel.deleted_at.is_(None))
+        if actor.project_ids is not None:
+            query = query.where(ProjectModel.id.in_(actor.project_ids))
+        async with self._database.read() as session:
+            found = [ProjectName(*row) for row in await session.execute(query)]
+        return sorted(found, key=lambda project: (project.name.casefold(), project.id))
 
     async def by_slug(self, actor: Actor, slug: str) -> ProjectView:
         """One of them. Raises `NotFoundError`."""

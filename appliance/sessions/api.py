@@ -20,7 +20,7 @@ from appliance.sessions.schemas import (
     session_body,
 )
 from appliance.sessions.service import SessionService
-from appliance.web.api_parameters import PAGED, ROUTED, Id, SessionId, Values
+from appliance.web.api_parameters import PAGED, ROUTED, ROUTED_OF_SESSION, Id, Values
 
 VisitId = Annotated[str, PathParameter(max_length=64, description="A session's id.")]
 
@@ -63,7 +63,7 @@ async def api_session(
     "/api/v1/projects/{project_id:int}/page-views",
     opt=requires(Permission.ISSUES_READ),
     tags=["sessions"],
-    dependencies={**ROUTED, **PAGED},
+    dependencies={**ROUTED_OF_SESSION, **PAGED},
     summary="List a project's page views",
 )
 async def api_page_views(
@@ -71,10 +71,8 @@ async def api_page_views(
     sessions: NamedDependency[SessionService],
     where: NamedDependency[EventFilter],
     page: NamedDependency[Page],
-    session: SessionId = "",
 ) -> PageViewList:
     """Page views with what of them never arrived, newest first, of the last 30 days unless `since` says otherwise."""
-    where = structs.replace(where, session_id=session)
     found, following = await sessions.page_views(actor, where, page)
     return PageViewList(items=[page_view_body(one) for one in found], next=following or None)
 

@@ -51,12 +51,19 @@ class ViewBlock(Struct, frozen=True, kw_only=True):
     gap: str
 
 
+class ReplayLink(Struct, frozen=True, kw_only=True):
+    """A replay in which the session can be watched."""
+
+    replay_id: str
+    recorded: ReplaySummary | None = None  # unknown where no segment names the session
+
+
 class SessionPage(Struct, frozen=True, kw_only=True):
     """The whole of it."""
 
     session: SessionSummary
     blocks: tuple[ViewBlock, ...]
-    replay_ids: tuple[str, ...]
+    replays: tuple[ReplayLink, ...]
     gap: str
     settled: bool  # nothing was heard of it for a while
     cut: bool  # more was there than is shown
@@ -113,18 +120,19 @@ def session_page(
     return SessionPage(
         session=session,
         blocks=tuple(blocks),
-        replay_ids=_replay_ids(replays, events),
+        replays=_replay_links(replays, events),
         gap=gap_words(missing, captured, settled),
         settled=settled,
         cut=cut,
     )
 
 
-def _replay_ids(replays: Sequence[ReplaySummary], events: Sequence[EventSummary]) -> tuple[str, ...]:
+def _replay_links(replays: Sequence[ReplaySummary], events: Sequence[EventSummary]) -> tuple[ReplayLink, ...]:
     """Oldest first: those that name the session, then what its events alone name, as Sentry's SDKs do."""
-    of_segments = [replay.replay_id for replay in reversed(replays)]
-    of_events = [event.replay_id for event in reversed(events) if event.replay_id]
-    return tuple(dict.fromkeys(of_segments + of_events))
+    recorded = {replay.replay_id: replay for replay in reversed(replays)}
+    named = dict.fromkeys(event.replay_id for event in reversed(events) if event.replay_id)
+    ids = dict.fromkeys([*recorded, *named])
+    return tuple(ReplayLink(replay_id=one, recorded=recorded.get(one)) for one in ids)
 
 
 def _block(

@@ -1,7 +1,7 @@
 """Parameters that lists of the JSON API share, and the filter that they make together.
 
-A list of what a project stored names in `dependencies` what it filters by: `FILTERED` or `ROUTED`, and `PAGED` where it
-is read page by page; its handler then takes `where` and `page`.
+A list of what a project stored names in `dependencies` what it filters by: `FILTERED`, `ROUTED` or one of the two of a
+session, and `PAGED` where it is read page by page; its handler then takes `where` and `page`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=200, description="How many at mos
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next` of the page before, as it is.")]
 Values = Annotated[list[str] | None, QueryParameter(max_items=20, description="May be given several times.")]
 Moment = Annotated[str, QueryParameter(max_length=40, description="ISO 8601.")]
-SessionId = Annotated[str, QueryParameter(max_length=64, description="Of this session alone.")]
+_SessionId = Annotated[str, QueryParameter(max_length=64, description="Of this session alone.")]
 
 
 class NoTimeError(HTTPException):
@@ -79,6 +79,11 @@ def routed(common: NamedDependency[EventFilter], route: Values = None) -> EventF
     return structs.replace(common, routes=tuple(route or ()))
 
 
+def of_session(every: NamedDependency[EventFilter], session: _SessionId = "") -> EventFilter:
+    """The same of one visit alone, where what is listed knows its session."""
+    return structs.replace(every, session_id=session)
+
+
 def paged(limit: Limit = 50, cursor: Cursor = "") -> Page:
     """Which page of a list."""
     return Page(limit=limit, cursor=cursor)
@@ -88,5 +93,14 @@ FILTERED: Final[Mapping[str, Provide]] = {"where": Provide(filtered, sync_to_thr
 ROUTED: Final[Mapping[str, Provide]] = {
     "common": Provide(filtered, sync_to_thread=False),
     "where": Provide(routed, sync_to_thread=False),
+}
+FILTERED_OF_SESSION: Final[Mapping[str, Provide]] = {
+    "every": Provide(filtered, sync_to_thread=False),
+    "where": Provide(of_session, sync_to_thread=False),
+}
+ROUTED_OF_SESSION: Final[Mapping[str, Provide]] = {
+    "common": Provide(filtered, sync_to_thread=False),
+    "every": Provide(routed, sync_to_thread=False),
+    "where": Provide(of_session, sync_to_thread=False),
 }
 PAGED: Final[Mapping[str, Provide]] = {"page": Provide(paged, sync_to_thread=False)}

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import structlog
 from litestar import Request
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.plugins import InitPlugin
 from litestar.template import TemplateConfig
+from litestar.types import Scope
 
 from appliance.hookspecs import BadCursorError, Clock, StoreUnavailableError
 from appliance.web import errors, headers
 from appliance.web.assets import Assets
 from appliance.web.live import LiveStreams, TooManyStreamsError
-from appliance.web.pages import Shell, ShellSource
+from appliance.web.pages import Shell, ShellSource, is_htmx
 from appliance.web.templating import PageEngine, environment
 
 AnyRequest = Request[Any, Any, State]
+_log: Final = structlog.stdlib.get_logger(__name__)
 
 
 async def no_shell(_connection: object) -> Shell:
@@ -80,7 +83,20 @@ class WebPlugin(InitPlugin):
                 request.state.shell = await self._shell(request)
             return await before(request) if before is not None else None
 
+        async def load_shell_of_nowhere(_error: Exception, scope: Scope) -> None:
+            """Where no route has the address. A page that says who may not do something names no projects."""
+            if "route_handler" in scope or "user" not in scope:
+                return
+            request: AnyRequest = Request(scope)
+            if is_htmx(request) or _is_api(request):
+                return
+            try:
+                request.state.shell = await self._shell(request)
+            except Exception as error:  # noqa: BLE001 - it is an error's page; its navigation names no projects
+                _log.error("shell_not_loaded", path=scope["path"], exc_info=error)
+
         app_config.before_request = load_shell
+        cast("list[Any]", app_config.after_exception).append(load_shell_of_nowhere)  # pyright: ignore[reportUnknownMemberType]
         return app_config
 
 

@@ -145,3 +145,25 @@ async def test_lists_show_ones_own_projects_alone(site: AccountApp) -> None:
         page = await browser.get("/projects")
     assert "Web shop" in page.text
     assert "Back office" not in page.text
+
+
+async def test_an_unknown_address_keeps_the_navigation_of_whoever_is_signed_in(site: AccountApp) -> None:
+    async with site.browser() as browser:
+        await browser.sign_in("viewer@example.com")
+        named = re.compile(r"back-office|no-such-thing|[0-9a-f]{16}|content=\"[\w-]{60,}\"|value=\"[\w-]{60,}\"")
+        answers = [await browser.get(f"/projects/{slug}/none/such") for slug in ("back-office", "no-such-thing")]
+        for answer in answers:
+            assert answer.status_code == 404
+            assert '<nav class="nav" aria-label="Pages">' in answer.text
+            assert 'href="/issues">To the issues</a>' in answer.text
+            assert 'href="/users"' not in answer.text  # not a viewer's page
+        assert len({named.sub("X", answer.text) for answer in answers}) == 1
+        assert (await browser.get("/api/v1/none")).headers["content-type"] == "application/problem+json"
+        part = await browser.get("/none", **{"HX-Request": "true"})
+        assert part.headers["hx-retarget"] == "#toast"
+        await browser.get("/none")
+        assert (await browser.post("/sign-out")).status_code == 303  # with the token of that page
+        stranger = await browser.get("/none")
+    assert stranger.status_code == 404
+    assert "<nav" not in stranger.text
+    assert "the address is mistyped" in stranger.text

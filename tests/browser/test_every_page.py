@@ -28,11 +28,14 @@ VIOLATIONS: Final = """async tags => {
   const {violations} = await axe.run(document, options);
   return violations.map((one) => `${one.id}: ${one.nodes[0].html.slice(0, 200)}`);
 }"""
+Json = dict[str, Any]
 OWNER: Final = "owner@example.com"
 VIEWER: Final = "viewer@example.com"
 PASSWORD: Final = "a few words in a row"
 EVENTS: Final = 12
 SHOP: Final = "/projects/example-shop"
+REPLAY: Final = "5e" * 16
+SESSIONS: Final = ("a1" * 16, "b2" * 16)  # both recorded in it, one after the other
 VISITS: Final = 30  # some eighty page views: vitals of every rating, a white screen, gaps
 
 PAGES: Final = (
@@ -77,8 +80,44 @@ def send_events(running: RunningAppliance) -> None:
             for one in visit(draw, time.time(), age=300 + number * 1800):
                 sent = client.post(f"{running.url}/v2/{key}", content=one.body, headers={"User-Agent": one.user_agent})
                 assert sent.status_code == 200
+        for body in recordings(time.time()):
+            assert client.post(f"{running.url}/v2/{key}", content=body).status_code == 200
         broken = b'{"event_id":"aa"}\n{"type":"event"}\n{broken'
         assert client.post(url, content=broken).status_code == 200
+
+
+def recordings(now: float) -> Iterator[bytes]:
+    """One replay that goes on through two sessions, with an error in each and an address that is long; a day ago."""
+    head: Json = {"type": 2, "tagName": "head", "attributes": {}, "childNodes": [], "id": 3}
+    words: Json = {"type": 3, "textContent": "The shop", "id": 5}
+    body: Json = {"type": 2, "tagName": "body", "attributes": {}, "childNodes": [words], "id": 4}
+    page: Json = {"type": 2, "tagName": "html", "attributes": {}, "childNodes": [head, body], "id": 2}
+    node: Json = {"type": 0, "childNodes": [page], "id": 1}
+    for number, session in enumerate(SESSIONS):
+        at = round(now * 1000) - 86_400_000 + number * 20_000
+        url = f"https://shop.example.com/cart?{'and=more&' * 60 * number}"
+        view: Json = {"id": f"{number:032x}", "started": at, "url": url, "route": "/cart", "title": "Your cart"}
+        shared: Json = {
+            "v": 2, "sent_at": round(now * 1000), "page_view": view, "release": "shop@1", "environment": "production",
+            "session": {"id": session, "started": at, "status": "errored", "errors": 1}, "last": 3,
+        }  # fmt: skip
+        error: Json = {
+            "type": "event", "n": 2, "id": f"{number:02x}" * 16, "at": at + 4_000, "kind": "error", "level": "error",
+            "message": "The cart is locked " * 9, "url": url, "route": "/cart", "replay_id": REPLAY,
+        }  # fmt: skip
+        segment: Json = {
+            "type": "replay_segment", "n": 3, "at": at + 10_000, "replay_id": REPLAY, "segment": number,
+            "replay_type": "session", "started": at, "ended": at + 10_000, "error_ids": [error["id"]], "urls": [url],
+            "events": [
+                {"type": 4, "timestamp": at, "data": {"href": url, "width": 1280, "height": 800}},
+                {"type": 2, "timestamp": at, "data": {"node": node, "initialOffset": {"left": 0, "top": 0}}},
+                {"type": 5, "timestamp": at + 10_000, "data": {"tag": "end", "payload": {}}},
+            ],
+        }  # fmt: skip
+        page_view: Json = {"type": "page_view", "n": 1, "at": at}
+        for items in ([page_view, error], [segment]):
+            header: Json = {**shared, "id": f"{len(items)}{number:031x}", "has": [item["type"] for item in items]}
+            yield "\n".join(json.dumps(line) for line in (header, *items)).encode()
 
 
 async def sign_in(page: Any, url: str, email: str, password: str) -> None:
@@ -140,6 +179,20 @@ async def look_inside(look: Look) -> None:
     assert await look.page.locator(".white-screen svg path.empty").count() == 25
 
 
+async def look_at_recordings(look: Look) -> None:
+    """A session with its replay, and from there the replay with its sessions."""
+    page = look.page
+    await look.at(f"{SHOP}/sessions/{SESSIONS[1]}")
+    assert await page.locator("#replays li :text('30\u202fs from −20\u202fs on')").is_visible()
+    await page.click("#replays a")
+    await page.wait_for_selector("[data-player][data-ready]")
+    assert page.url.endswith(f"/replays/{REPLAY}")
+    assert await page.locator("#sessions li a").count() == len(SESSIONS)
+    await look.here()
+    await page.locator("#sessions a").first.click()
+    await page.wait_for_url(f"**/sessions/{SESSIONS[0]}")
+
+
 async def wait_for_issues(look: Look) -> None:
     deadline = time.monotonic() + 30
     while not await look.page.locator("tr[data-row]").count():
@@ -178,7 +231,10 @@ async def test_every_page_is_accessible_and_fits(
         look.found |= outside.found
     for path in PAGES:
         await look.at(path)
+    await look.at("/nowhere/at/all")
+    assert await look.page.locator(".side .nav a:has-text('Example shop')").count() == 1
     await look_inside(look)
+    await look_at_recordings(look)
     await look.at("/issues")
     for action in (
         "document.querySelector('details.menu').open = true",

@@ -233,3 +233,15 @@ async def test_what_is_not_ones_own_is_not_found_and_what_is_not_allowed_is_refu
     ):
         with pytest.raises(ForbiddenError):
             await call()
+
+
+async def test_a_menu_names_the_projects_that_its_reader_sees(projects: ProjectService, admin: Actor) -> None:
+    shop, blog = await projects.create(admin, "web shop"), await projects.create(admin, "Blog")
+    assert [(one.id, one.slug, one.name) for one in await projects.names(admin)] == [
+        (blog.id, "blog", "Blog"),
+        (shop.id, "web-shop", "web shop"),
+    ]
+    member = msgspec.structs.replace(admin, role=Role.MEMBER, project_ids=frozenset({shop.id}))
+    assert [one.slug for one in await projects.names(member)] == ["web-shop"]
+    await projects.delete(admin, shop.id, "web-shop")
+    assert await projects.names(member) == []

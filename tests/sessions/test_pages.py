@@ -141,6 +141,7 @@ async def test_a_session_shows_its_page_views_in_order_with_what_happened_in_eac
     assert f"/issues/1/events/{hex_id(6)}" in shown
     assert f"/replays/{hex_id(3)}" in shown  # by its error
     assert f"/replays/{hex_id(4)}" in shown  # by its segments alone
+    assert re.search(rf">▶ Watch {hex_id(4)[:8]}</a>\s*<span [^>]*>5\u202fs from 0\u202fs on</span>", shown)
     assert f"/replays/{hex_id(5)}" not in shown
     assert "5\u202fs" in shown
     assert "poor" in shown

@@ -76,10 +76,10 @@ def world(folder: Path) -> Generator[World]:
         server.shutdown()
 
 
-async def until(look: Callable[[], T | None], what: Callable[[], object]) -> T:
-    """What the look gives, once it gives something; fails after the deadline, with what is missing."""
+async def until(look: Callable[[], T | None], what: Callable[[], object], seconds: float = DEADLINE) -> T:
+    """What the look gives, once it gives something; fails after so many seconds, with what is missing."""
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(seconds):
             while True:
                 found = await asyncio.to_thread(look)
                 if found:
